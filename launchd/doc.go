@@ -1,0 +1,2 @@
+// Package launchd manages macOS agents and daemons.
+package launchd
