@@ -1,0 +1,258 @@
+package ca
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// The files in the directory of an authority.
+const (
+	CertFile   = "ca.pem"
+	KeyFile    = "ca-key.pem"
+	BundleFile = "bundle.pem"
+)
+
+var (
+	// ErrExists means that the directory holds an authority already. Clients
+	// trust it, so Create does not replace it.
+	ErrExists = errors.New("the authority exists already")
+	// ErrExpired means that the root's time is over.
+	ErrExpired = errors.New("expired")
+	// ErrKeyExposed means that the key's file is not private to its owner.
+	ErrKeyExposed = errors.New("the key is not private")
+)
+
+// maxFile bounds what is read of a file: a root or a key has about 1 KB.
+const maxFile = 64 << 10
+
+// Create makes an authority for hosts in dir: the root in ca.pem, readable by
+// all, and its key in ca-key.pem, readable by the owner only. It creates dir
+// if need be and makes it private (0700). A directory that holds a root gives
+// ErrExists. After a crash in the middle it can be called again.
+func Create(dir string, hosts []string) error {
+	if err := create(dir, hosts); err != nil {
+		return fmt.Errorf("create authority in %s: %w", dir, err)
+	}
+	return nil
+}
+
+func create(dir string, hosts []string) error {
+	if len(hosts) == 0 {
+		return errors.New("no hosts: a root without name constraints could vouch for every site")
+	}
+	var names []string
+	for _, host := range hosts {
+		name, err := normal(host)
+		if err != nil {
+			return fmt.Errorf("host %q: %w", host, err)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
+	certPath := filepath.Join(dir, CertFile)
+	if _, err := os.Lstat(certPath); err == nil {
+		return fmt.Errorf("%w: remove %s and %s to start anew; programs must then trust the new root",
+			ErrExists, certPath, filepath.Join(dir, KeyFile))
+	}
+	key, err := makeKey(dir)
+	if err != nil {
+		return err
+	}
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = ""
+	}
+	template, err := rootTemplate(names, machine, time.Now())
+	if err != nil {
+		return err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	err = writeNew(certPath, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: another process made it just now", ErrExists)
+	}
+	return err
+}
+
+// makeKey writes a new key, or takes the one of a Create that did not get as
+// far as the certificate: nobody trusts it yet, and nothing is overwritten.
+func makeKey(dir string) (*ecdsa.PrivateKey, error) {
+	path := filepath.Join(dir, KeyFile)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	err = writeNew(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return readKey(path)
+	}
+	return key, err
+}
+
+// writeNew creates the file at path whole, or fails with fs.ErrExist. The
+// data has its final permissions and is on the disk before it has the name:
+// link(2), unlike rename(2), never replaces.
+func writeNew(path string, data []byte, perm fs.FileMode) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // O_EXCL, 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if err := tmp.Chmod(perm); err != nil {
+		return err
+	}
+	if _, err := tmp.Write(data); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// Load reads the authority that Create made in dir. It refuses a key that
+// somebody else may have read or replaced (ErrKeyExposed), a root whose time
+// is over (ErrExpired), and a key that is not the root's. The error is
+// fs.ErrNotExist if there is none.
+func Load(dir string) (*Authority, error) {
+	a, err := load(dir)
+	if err != nil {
+		return nil, fmt.Errorf("load authority: %w", err)
+	}
+	return a, nil
+}
+
+func load(dir string) (*Authority, error) {
+	certPath, keyPath := filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile)
+	root, err := readRoot(certPath)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readKey(keyPath)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !root.IsCA || len(root.PermittedDNSDomains) == 0:
+		return nil, fmt.Errorf("%s is not a root with name constraints: remove it and %s, and create the authority again", certPath, keyPath)
+	case !key.PublicKey.Equal(root.PublicKey):
+		return nil, fmt.Errorf("%s is not the key of %s: remove both, and create the authority again", keyPath, certPath)
+	}
+	if err := valid(root, time.Now()); err != nil {
+		return nil, fmt.Errorf("%s: %w: remove it and %s, and create the authority again", certPath, err, keyPath)
+	}
+	return &Authority{root: root, key: key}, nil
+}
+
+func readRoot(path string) (*x509.Certificate, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	der, err := readPEM(file, "CERTIFICATE")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return root, nil
+}
+
+// readKey checks the open file, not its name, so that nobody can swap it in
+// between; O_NOFOLLOW refuses a symbolic link, and O_NONBLOCK a hanging FIFO.
+func readKey(path string) (*ecdsa.PrivateKey, error) {
+	dir := filepath.Dir(path)
+	if st, err := os.Stat(dir); err != nil {
+		return nil, err
+	} else if mode := st.Mode().Perm(); mode&0o022 != 0 {
+		return nil, fmt.Errorf("%w: others can change its directory (mode %04o): run chmod 700 '%s'", ErrKeyExposed, mode, dir)
+	}
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%w: %s is a symbolic link: put the file itself there", ErrKeyExposed, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	switch mode := st.Mode(); {
+	case !mode.IsRegular():
+		return nil, fmt.Errorf("%w: %s is not a regular file: remove it", ErrKeyExposed, path)
+	case !ok || int(sys.Uid) != os.Geteuid():
+		return nil, fmt.Errorf("%w: %s belongs to another user: run chown %d '%s'", ErrKeyExposed, path, os.Geteuid(), path)
+	case mode.Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%w: others may read %s (mode %04o): run chmod 600 '%s'; if others use this machine, create the authority again",
+			ErrKeyExposed, path, mode.Perm(), path)
+	}
+	der, err := readPEM(file, "PRIVATE KEY")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		// The parser's message may quote what it read.
+		return nil, fmt.Errorf("%s: not a private key: remove it, and create the authority again", path)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s: not an ECDSA key: remove it, and create the authority again", path)
+	}
+	return key, nil
+}
+
+// readPEM returns the content of the first PEM block, which must be a kind.
+func readPEM(r io.Reader, kind string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile))
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != kind {
+		return nil, fmt.Errorf("no PEM block of type %s: remove it, and create the authority again", kind)
+	}
+	return block.Bytes, nil
+}
