@@ -45,6 +45,10 @@ type Endpoint struct {
 	Provider string
 	Format   Format
 	Kind     Kind
+	// Retrieve marks a place that shows a response which an earlier request
+	// made. Its usage was billed once, to whoever made it: a row with the
+	// same ResponseID that already bears usage must not be joined by another.
+	Retrieve bool
 }
 
 // Usage is what an exchange consumed, in tokens, in disjoint buckets: each
@@ -97,7 +101,9 @@ type Result struct {
 	Stream bool
 	Mode   Mode
 	// Tier is the service tier (or speed) that the response names, else the
-	// request: "default", "priority", "flex", "batch", "fast"… or "".
+	// request: "default", "priority", "flex", "batch", "fast"… or "". Where
+	// several price modifiers meet they are joined, in this order:
+	// "batch+fast+us" is the batch tier at fast speed, served in the US.
 	Tier string
 
 	// Usage is the sum over Charges, nil if the exchange named no usage.
