@@ -1,0 +1,295 @@
+package proxyedge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+var errNotTLS = errors.New("the client does not speak TLS")
+
+// chain connects to the daemon, makes it prove itself and admit the tunnel,
+// and answers the client. It returns the tunnel to run, or why there is none.
+func (e *Edge) chain(ctx context.Context, req *request) (func(context.Context), *unmetered) {
+	if len(req.early) > 0 && req.early[0] != tlsHandshake {
+		return nil, &unmetered{ReasonNotTLS, errNotTLS}
+	}
+	v := e.health.check(ctx)
+	if v.not != nil {
+		return nil, v.not
+	}
+	daemon, not := e.handshake(ctx, v, req)
+	if not != nil && not.reason != ReasonUnproven && not.reason != ReasonChainFailed {
+		return nil, not // our daemon's own word: it is well
+	}
+	if not != nil {
+		e.chainFailed(ctx, v.daemon, req.host, not)
+		return nil, not
+	}
+	return e.startChain(req, daemon, v.daemon), nil
+}
+
+// chainFailed takes the good verdict back, so that the next client need not
+// find out for itself.
+func (e *Edge) chainFailed(ctx context.Context, d Daemon, host string, not *unmetered) {
+	if ctx.Err() != nil {
+		return // our own end, not the daemon's
+	}
+	e.health.fail(d, not)
+	e.counts.off(not, true)
+	e.log.Warn("edge.chain.failed", "host", host, "reason", not.reason, "err", not.err)
+}
+
+func (e *Edge) handshake(ctx context.Context, v verdict, req *request) (_ net.Conn, not *unmetered) {
+	ctx, cancel := context.WithTimeout(ctx, e.ProofTimeout)
+	defer cancel()
+	conn, err := e.dialDaemon(ctx, v.daemon.Proxy)
+	if err != nil {
+		return nil, &unmetered{ReasonChainFailed, fmt.Errorf("connect to daemon: %w", err)}
+	}
+	defer func() {
+		if not != nil {
+			conn.Close()
+		}
+	}()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	s := statement{nonce: newNonce(), authority: req.authority(), server: endpoint(conn.RemoteAddr())}
+	who := particulars{User: proxyUser(req.head)}
+	who.Client, _ = addrPort(req.client.RemoteAddr())
+	sealed, err := seal(v.key, s, who)
+	if err != nil {
+		return nil, &unmetered{ReasonChainFailed, err}
+	}
+	if _, err := fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s: %s\r\n%s: %s\r\n\r\n",
+		s.authority, s.authority, headerNonce, s.nonce, headerClient, sealed); err != nil {
+		return nil, &unmetered{ReasonChainFailed, fmt.Errorf("ask daemon: %w", err)}
+	}
+	raw, rest, err := readHead(conn, maxChainHead)
+	if err != nil {
+		return nil, &unmetered{ReasonChainFailed, fmt.Errorf("read daemon's answer: %w", err)}
+	}
+	status, answer, err := parseResponse(raw)
+	if err != nil {
+		return nil, &unmetered{ReasonUnproven, fmt.Errorf("read daemon's answer: %w", err)}
+	}
+	proof, _ := answer.one(headerProof)
+	if status/100 == 2 && len(rest) == 0 {
+		s.purpose = proofAdmit
+		if s.proved(v.key, proof) && stop() {
+			return conn, nil
+		}
+	} else {
+		s.purpose = proofRefuse
+		s.reason, _ = answer.one(headerReason)
+		if s.proved(v.key, proof) {
+			return nil, refusal(s.reason)
+		}
+	}
+	return nil, &unmetered{ReasonUnproven, fmt.Errorf("no proof in daemon's answer with status %d", status)}
+}
+
+// refusal turns the daemon's text into a reason to count: the text itself if
+// it is one short word.
+func refusal(text string) *unmetered {
+	not := &unmetered{ReasonRefused, fmt.Errorf("daemon refused: %s", text)}
+	if isToken(text) && len(text) <= 32 {
+		not.reason = text
+	}
+	return not
+}
+
+// startChain answers the client of a tunnel that the daemon has admitted. It
+// returns nil if the client has gone.
+func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) func(context.Context) {
+	if _, err := io.WriteString(req.client, established); err != nil {
+		req.tally.abort()
+		req.client.Close()
+		daemon.Close()
+		return nil
+	}
+	k := &keeper{
+		tunnel: e.newTunnel(req),
+		client: newEnd(req.client), daemon: newEnd(daemon),
+		where: d, host: req.host, port: req.port,
+		kept:    req.early,
+		settled: make(chan struct{}),
+	}
+	return k.run
+}
+
+// keeper is a chained tunnel before its commit point. One goroutine offers
+// the client's bytes to the daemon and keeps them; the other waits for the
+// daemon's first byte and settles.
+type keeper struct {
+	tunnel         *tunnel
+	client, daemon *end
+	where          Daemon
+	host           string
+	port           int
+
+	mu        sync.Mutex // orders deadlines before the settlement
+	settled   chan struct{}
+	committed bool
+
+	// The offering goroutine's, until it has returned.
+	kept   []byte
+	gone   error // what ended the client's sending
+	notTLS bool
+}
+
+func (k *keeper) run(ctx context.Context) {
+	defer k.tunnel.end()
+	stop := context.AfterFunc(ctx, func() { k.daemon.conn.Close() })
+	defer stop()
+
+	var up sync.WaitGroup
+	up.Go(func() { k.relayUp() })
+	b, n, err := k.daemon.next(bufferSize)
+	k.settle(err == nil)
+	if err == nil {
+		k.tunnel.tally.metering()
+		k.tunnel.edge.counts.on(true)
+		_, err := k.client.conn.Write(b[:n])
+		buffers.Put(b)
+		if err != nil {
+			reset(k.client.conn)
+			reset(k.daemon.conn)
+		} else {
+			k.tunnel.countDown(n)
+			k.tunnel.relayDown(k.client, k.daemon)
+		}
+		up.Wait()
+		k.client.conn.Close()
+		k.daemon.conn.Close()
+		return
+	}
+
+	k.daemon.conn.Close()
+	k.client.conn.SetReadDeadline(time.Unix(1, 0))
+	up.Wait()
+	k.client.conn.SetReadDeadline(time.Time{})
+	k.goDirect(ctx, err)
+}
+
+// goDirect repairs a chain that failed before its commit point. The client
+// has its answer already, so that a failure from here on is a reset.
+func (k *keeper) goDirect(ctx context.Context, why error) {
+	t, e := k.tunnel, k.tunnel.edge
+	if k.gone != nil || ctx.Err() != nil {
+		t.tally.abort()
+		k.client.conn.Close()
+		return
+	}
+	not := &unmetered{ReasonNotTLS, errNotTLS}
+	if !k.notTLS {
+		not = &unmetered{ReasonChainFailed, fmt.Errorf("wait for daemon's first byte: %w", why)}
+		e.chainFailed(ctx, k.where, k.host, not)
+	}
+	upstream, err := e.dialDirect(ctx, k.host, k.port)
+	if err != nil {
+		t.tally.fail()
+		e.log.Info("edge.dial.failed", "host", k.host, "err", err)
+		reset(k.client.conn)
+		return
+	}
+	t.tally.passthrough(not)
+	t.direct(ctx, k.client.conn, upstream, k.kept)
+}
+
+func (k *keeper) settle(committed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.committed = committed
+	if committed {
+		k.daemon.conn.SetDeadline(time.Time{})
+	}
+	close(k.settled)
+}
+
+// arm starts the daemon's clock anew.
+func (k *keeper) arm(timeout time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	select {
+	case <-k.settled:
+	default:
+		k.daemon.conn.SetDeadline(time.Now().Add(timeout))
+	}
+}
+
+// relayUp is the client's direction: before the commit point it keeps what it
+// forwards, after it it only relays.
+func (k *keeper) relayUp() {
+	k.offer()
+	<-k.settled
+	if !k.committed {
+		return
+	}
+	k.kept = nil
+	switch {
+	case k.gone == nil:
+		k.tunnel.relayUp(k.client, k.daemon)
+	case errors.Is(k.gone, io.EOF):
+		k.tunnel.finish(k.daemon, k.client)
+	default:
+		reset(k.client.conn)
+		reset(k.daemon.conn)
+	}
+}
+
+// offer forwards and keeps until the matter is settled, the client has
+// stopped sending, or no more can be kept.
+func (k *keeper) offer() {
+	e := k.tunnel.edge
+	if len(k.kept) > 0 {
+		k.tunnel.countUp(len(k.kept))
+		if !k.forward(k.kept) {
+			return
+		}
+	}
+	for len(k.kept) < e.KeepBytes {
+		select {
+		case <-k.settled:
+			return
+		default:
+		}
+		b, n, err := k.client.next(e.KeepBytes - len(k.kept))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return // woken by run
+		}
+		if err != nil {
+			k.gone = err
+			closeWrite(k.daemon.conn)
+			k.arm(e.CommitTimeout)
+			return
+		}
+		k.kept = append(k.kept, b[:n]...)
+		buffers.Put(b)
+		k.tunnel.countUp(n)
+		if !k.forward(k.kept[len(k.kept)-n:]) {
+			return
+		}
+	}
+}
+
+// forward gives the daemon what was kept last. A daemon that does not take it
+// has failed, which run notices by the same deadline.
+func (k *keeper) forward(b []byte) bool {
+	if k.kept[0] != tlsHandshake {
+		k.notTLS = true
+		k.arm(-time.Hour)
+		return false
+	}
+	timeout := k.tunnel.edge.CommitTimeout
+	k.arm(timeout)
+	_, err := k.daemon.conn.Write(b)
+	k.arm(timeout) // counts from the last byte forwarded
+	return err == nil
+}

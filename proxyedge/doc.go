@@ -1,0 +1,64 @@
+// Package proxyedge is a fail-open CONNECT proxy in front of a local service.
+//
+// An [Edge] owns the port that clients use. While the daemon behind it is
+// healthy, the edge chains tunnels to metered hosts to the daemon; at every
+// other time, and for every other host, it tunnels straight to the
+// destination. No state of the daemon makes a client's connection fail: a
+// daemon that is down, hung, restarting or replaced by a stranger costs at
+// most a bounded wait, and the loss is counted in [Status].
+//
+// The smallest edge:
+//
+//	ln, err := net.Listen("tcp", "127.0.0.1:8081")
+//	…
+//	edge := &proxyedge.Edge{
+//		Metered: func(host string, port int) bool { return host == "api.example.com" && port == 443 },
+//		Daemon: func() (proxyedge.Daemon, error) {
+//			return proxyedge.Daemon{Proxy: "127.0.0.1:8090", HealthURL: "http://127.0.0.1:8765/health"}, nil
+//		},
+//		Key: func() []byte { return key },
+//	}
+//	err = edge.Serve(ctx, ln)
+//
+// The daemon's half is a [Receiver] with the same key.
+//
+// # The handshake
+//
+// The edge opens a TCP connection to the daemon and sends
+//
+//	CONNECT api.example.com:443 HTTP/1.1
+//	Halton-Nonce: <hex of 32 random bytes>
+//	Halton-Client: <sealed with the key: who the client is>
+//
+// The daemon answers, without dialling anybody, 200 or 503 with
+//
+//	Halton-Proof: <hex of an HMAC-SHA256 with the key>
+//	Halton-Reason: <why not, on a 503>
+//
+// over the nonce, the authority, the answer and the address of the daemon's
+// end of the connection. A program that merely holds the daemon's port learns
+// the host and the port and nothing else, and cannot relay the challenge to
+// the real daemon, whose end has another address. Without a valid proof the
+// edge closes the connection and goes direct.
+//
+// # The commit point
+//
+// After the proof the edge answers the client and relays, and keeps what the
+// client sends until the daemon's first byte arrives. Up to that byte a
+// failure of the daemon is repaired: the kept bytes go to the destination on
+// a direct tunnel. After it the tunnel never switches. Only TLS is chained: a
+// TLS client sends no request before the server's first byte, so that nothing
+// can reach the destination twice.
+//
+// # Ownership
+//
+// Serve owns its listener and every connection it accepted, and returns only
+// when all of them are closed. An Edge and a Receiver keep no goroutine
+// outside Serve, except a health probe that overstays its deadline.
+//
+// # What it does not do
+//
+// It does not look into TLS, resolve names for metered hosts while the daemon
+// is healthy, answer 407, speak HTTP/2 or SOCKS to clients, or authenticate
+// them: listen on loopback only.
+package proxyedge

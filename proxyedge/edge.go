@@ -1,0 +1,144 @@
+package proxyedge
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Edge is the client-facing half. Its zero value tunnels everything and meters
+// nothing. Set the fields before Serve and leave them alone afterwards; do not
+// copy an Edge that has been used.
+type Edge struct {
+	// Metered tells whether tunnels to this host and port belong to the
+	// daemon. The host is in lower case, without trailing dot and brackets.
+	// Nil: nothing is metered. It is called once a request and must be quick.
+	Metered func(host string, port int) bool
+
+	// Daemon tells where the daemon is now. An error means that none is
+	// known, and why. It is called once a health probe, so it may read a
+	// file. Nil: there is no daemon.
+	Daemon func() (Daemon, error)
+
+	// Key returns the secret shared with the daemon, or nothing while there
+	// is none. It is called once a health probe and once an [Identify]
+	// challenge. Nil or empty: nothing is chained and no challenge is
+	// answered, since a daemon that cannot prove itself may be anybody.
+	Key func() []byte
+
+	// Probe checks the daemon's health within ctx. Nil: GET d.HealthURL,
+	// directly, must answer 200.
+	Probe func(ctx context.Context, d Daemon) error
+
+	// Dial opens the direct path, for instance [ParentProxy.DialContext].
+	// Nil: a net.Dialer, which races IPv6 and IPv4 (RFC 8305).
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Forbidden names further addresses of our own that no client may reach
+	// through the edge; it sees resolved addresses. The edge's own address
+	// and the two of the daemon are always refused. Nil: no others.
+	Forbidden func(netip.AddrPort) bool
+
+	HealthyTTL    time.Duration // how long a good verdict holds; zero: 1 s
+	UnhealthyTTL  time.Duration // how long a bad verdict holds; zero: 200 ms
+	ProbeTimeout  time.Duration // what a probe may cost a waiting client; zero: 250 ms
+	ProofTimeout  time.Duration // connect to the daemon and verify its proof; zero: 1 s
+	CommitTimeout time.Duration // from the client's last byte to the daemon's first; zero: 1 s
+	HeadTimeout   time.Duration // for the whole request head; zero: 10 s
+	DialTimeout   time.Duration // for the direct path; zero: 30 s
+	LingerTimeout time.Duration // silence of the open half of a half-closed tunnel; zero: 1 h
+	Grace         time.Duration // for open tunnels when Serve ends; zero: 5 s, negative: none
+
+	MaxHead   int // bytes of a request head; zero: 64 KiB
+	KeepBytes int // bytes kept until the commit point; zero: 16 KiB
+
+	// Logger receives events named edge.*. Nil: discard.
+	Logger *slog.Logger
+
+	once   sync.Once
+	health health
+	counts counts
+	guard  guard
+	log    *slog.Logger
+
+	// dialDaemon replaces the connection to the daemon in tests that run on
+	// a fake clock, where sockets cannot be used.
+	dialDaemon func(ctx context.Context, address string) (net.Conn, error)
+}
+
+// Daemon says where a daemon listens.
+type Daemon struct {
+	Proxy     string // host:port of its [Receiver]
+	HealthURL string // http URL that answers 200 while the daemon can meter
+}
+
+// init applies the defaults, once.
+func (e *Edge) init() {
+	e.once.Do(func() {
+		setDefault(&e.HealthyTTL, time.Second)
+		setDefault(&e.UnhealthyTTL, 200*time.Millisecond)
+		setDefault(&e.ProbeTimeout, 250*time.Millisecond)
+		setDefault(&e.ProofTimeout, time.Second)
+		setDefault(&e.CommitTimeout, time.Second)
+		setDefault(&e.HeadTimeout, 10*time.Second)
+		setDefault(&e.DialTimeout, 30*time.Second)
+		setDefault(&e.LingerTimeout, time.Hour)
+		setDefault(&e.Grace, 5*time.Second)
+		setDefault(&e.MaxHead, 64<<10)
+		setDefault(&e.KeepBytes, 16<<10)
+		e.log = e.Logger
+		if e.log == nil {
+			e.log = slog.New(slog.DiscardHandler)
+		}
+		e.health.configure(e)
+		e.guard.configure(e)
+		if e.dialDaemon == nil {
+			var d net.Dialer
+			e.dialDaemon = func(ctx context.Context, address string) (net.Conn, error) {
+				return d.DialContext(ctx, "tcp", address)
+			}
+		}
+	})
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Serve answers clients on ln until ctx ends. Then it stops accepting, gives
+// open tunnels Grace to finish, closes what is left, and returns nil. It
+// closes ln. A failing Accept is retried; only a listener that somebody else
+// closed ends Serve with an error. Several listeners may be served at once.
+func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
+	e.init()
+	defer e.guard.listen(ln.Addr())()
+
+	// Requests outlive ctx by the grace; work ends when cut is called.
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+
+	var serving sync.WaitGroup
+	err := accept(ctx, ln, e.log, func(conn net.Conn) {
+		serving.Go(func() { e.serveConn(work, conn, &serving) })
+	})
+
+	done := make(chan struct{})
+	go func() { serving.Wait(); close(done) }()
+	if e.Grace > 0 {
+		timer := time.NewTimer(e.Grace)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+		}
+	}
+	cut()
+	<-done
+	return err
+}

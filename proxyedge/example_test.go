@@ -1,0 +1,132 @@
+package proxyedge_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// An edge without a daemon is a plain CONNECT proxy.
+func ExampleEdge() {
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "hello")
+	}))
+	defer site.Close()
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	edge := &proxyedge.Edge{Grace: -1}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	done := make(chan error)
+	go func() { done <- edge.Serve(ctx, ln) }()
+
+	client := site.Client()
+	client.Transport.(*http.Transport).Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: ln.Addr().String()})
+	resp, err := client.Get(site.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	fmt.Println(string(body))
+	client.CloseIdleConnections()
+
+	stop()
+	fmt.Println(<-done)
+	s := edge.Status()
+	fmt.Println(s.Passthrough, s.Reasons)
+	// Output:
+	// hello
+	// <nil>
+	// 1 map[not_metered:1]
+}
+
+// The daemon's half: each tunnel of the edge reaches Handle with the client
+// and its project.
+func ExampleReceiver() {
+	key := []byte("32 random bytes that both can read")
+	internal, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	receiver := &proxyedge.Receiver{
+		Key: key,
+		Handle: func(_ context.Context, conn net.Conn, c proxyedge.Chain) {
+			defer conn.Close()
+			first := make([]byte, 1)
+			io.ReadFull(conn, first)
+			conn.Write([]byte{0x16}) // from here on the tunnel is the daemon's
+			fmt.Printf("%s:%d for %q begins with %#x\n", c.Host, c.Port, c.User, first)
+		},
+	}
+	received := make(chan error)
+	go func() { received <- receiver.Serve(ctx, internal) }()
+
+	port, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	edge := &proxyedge.Edge{
+		Metered: func(host string, port int) bool { return host == "api.example.com" && port == 443 },
+		Daemon: func() (proxyedge.Daemon, error) {
+			return proxyedge.Daemon{Proxy: internal.Addr().String()}, nil
+		},
+		Probe: func(context.Context, proxyedge.Daemon) error { return nil },
+		Key:   func() []byte { return key },
+		Grace: -1,
+	}
+	go edge.Serve(ctx, port)
+
+	client, err := net.Dial("tcp", port.Addr().String())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// "d2ViOg==" is the proxy user "web" with an empty password.
+	io.WriteString(client, "CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com:443\r\n"+
+		"Proxy-Authorization: Basic d2ViOg==\r\n\r\n\x16")
+	answer := make([]byte, len("HTTP/1.1 200"))
+	io.ReadFull(client, answer)
+	fmt.Println(string(answer))
+	client.(*net.TCPConn).CloseWrite()
+	io.Copy(io.Discard, client)
+	client.Close()
+	stop()
+	<-received
+	// Unordered output:
+	// HTTP/1.1 200
+	// api.example.com:443 for "web" begins with 0x16
+}
+
+// Identify tells our own edge from whoever else holds the port.
+func ExampleIdentify() {
+	key := []byte("32 random bytes that both can read")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	edge := &proxyedge.Edge{Key: func() []byte { return key }}
+	go edge.Serve(ctx, ln)
+
+	fmt.Println(proxyedge.Identify(ctx, ln.Addr().String(), key))
+	// Output: <nil>
+}

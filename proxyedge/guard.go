@@ -1,0 +1,152 @@
+package proxyedge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+	"syscall"
+)
+
+// errOwnAddress refuses a target that is ourselves: a loop, or a web page's
+// way around the daemon's checks (CVE-2025-23217 of mitmproxy was that).
+var errOwnAddress = errors.New("target is this proxy's own address")
+
+// guard knows the addresses of our own. It judges resolved addresses, at the
+// moment of connecting, so that no spelling and no name gets around it.
+type guard struct {
+	daemon    func(context.Context) Daemon
+	forbidden func(netip.AddrPort) bool
+
+	mu        sync.Mutex
+	listening map[netip.AddrPort]int
+}
+
+func (g *guard) configure(e *Edge) {
+	g.forbidden = e.Forbidden
+	g.daemon = func(ctx context.Context) Daemon {
+		// Only for local targets, which are rare: the daemon may have
+		// moved since its address was last needed.
+		e.health.check(ctx)
+		return e.health.located()
+	}
+}
+
+// listen adds a listener's address until the returned function is called.
+func (g *guard) listen(a net.Addr) func() {
+	ap, ok := addrPort(a)
+	if !ok {
+		return func() {}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.listening == nil {
+		g.listening = make(map[netip.AddrPort]int)
+	}
+	g.listening[ap]++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.listening[ap]--; g.listening[ap] == 0 {
+			delete(g.listening, ap)
+		}
+	}
+}
+
+// refuse returns errOwnAddress if ap is an address of our own.
+func (g *guard) refuse(ctx context.Context, ap netip.AddrPort) error {
+	ap = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	if g.forbidden != nil && g.forbidden(ap) {
+		return errOwnAddress
+	}
+	if !isLocal(ap.Addr()) {
+		return nil
+	}
+	// Any local address with one of our ports: a listener on 0.0.0.0 is
+	// reached through all of them, and 0.0.0.0 itself reaches loopback.
+	g.mu.Lock()
+	for own := range g.listening {
+		if own.Port() == ap.Port() {
+			g.mu.Unlock()
+			return errOwnAddress
+		}
+	}
+	g.mu.Unlock()
+
+	d := g.daemon(ctx)
+	_, proxy, _ := net.SplitHostPort(d.Proxy)
+	health := ""
+	if u, err := url.Parse(d.HealthURL); err == nil {
+		health = u.Port()
+		if health == "" {
+			health = "80"
+		}
+	}
+	if port := strconv.Itoa(int(ap.Port())); port == proxy || port == health && d.HealthURL != "" {
+		return errOwnAddress
+	}
+	return nil
+}
+
+// refuseName judges a name that somebody else will resolve, such as a parent
+// proxy on this machine. Only a port of ours is worth the lookup.
+func (g *guard) refuseName(ctx context.Context, host string, port int) error {
+	loopback := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
+	if g.refuse(ctx, loopback) == nil {
+		return nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil // unknown here, so not ours
+	}
+	for _, ip := range ips {
+		if err := g.refuse(ctx, netip.AddrPortFrom(ip, uint16(port))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// control is a net.Dialer's ControlContext, which sees each address that is
+// about to be tried.
+func (g *guard) control(ctx context.Context, _, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil // not TCP/IP, so not ours
+	}
+	return g.refuse(ctx, ap)
+}
+
+func isLocal(ip netip.Addr) bool {
+	if ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == ip {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// controlKey carries an edge's control through a context to the dialer of a
+// ParentProxy, so that a parent that is the edge itself is refused too.
+type controlKey struct{}
+
+type controlFunc = func(ctx context.Context, network, address string, c syscall.RawConn) error
+
+// dialGuarded is the dialer of every direct path.
+func dialGuarded(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	d.ControlContext, _ = ctx.Value(controlKey{}).(controlFunc)
+	return d.DialContext(ctx, network, address)
+}
