@@ -1,0 +1,96 @@
+package portalloc
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// tcpListen is TCP_LISTEN of <linux/tcp_states.h>, as /proc/net/tcp spells it.
+const tcpListen = "0A"
+
+// findHolders looks the sockets' inodes up in /proc/net/tcp (proc_net(5)) and
+// then among the descriptors of all processes that this user may inspect.
+func findHolders(ctx context.Context, ports []int) map[int]Holder {
+	found := map[int]Holder{}
+	byInode := map[string]int{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		data, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		for _, l := range parseListeners(data) {
+			if slices.Contains(ports, l.port) {
+				byInode["socket:["+l.inode+"]"] = l.port
+				found[l.port] = Holder{User: l.uid}
+			}
+		}
+	}
+	if len(byInode) == 0 {
+		return found
+	}
+	dirs, _ := filepath.Glob("/proc/[0-9]*/fd")
+	for _, dir := range dirs {
+		if ctx.Err() != nil {
+			break
+		}
+		fds, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			target, err := os.Readlink(filepath.Join(dir, fd.Name()))
+			port, ok := byInode[target]
+			if err != nil || !ok || found[port].PID != 0 {
+				continue
+			}
+			h := found[port]
+			h.PID, h.Command = processOf(dir)
+			found[port] = h
+		}
+	}
+	return found
+}
+
+func processOf(fdDir string) (pid int, command string) {
+	pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(fdDir)))
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return pid, printable(string(bytes.TrimSpace(comm)))
+}
+
+type listener struct {
+	port       int
+	uid, inode string
+}
+
+// parseListeners reads a table of /proc/net: the second column is the local
+// address in hexadecimal, then remote address, state, queues, timer,
+// retransmits, uid, timeout and inode.
+func parseListeners(table []byte) []listener {
+	var all []listener
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[3] != tcpListen {
+			continue
+		}
+		addr, hexPort, _ := strings.Cut(f[1], ":")
+		port, err := strconv.ParseUint(hexPort, 16, 16)
+		if err == nil && local(addr) {
+			all = append(all, listener{port: int(port), uid: f[7], inode: f[9]})
+		}
+	}
+	return all
+}
+
+// local reports whether a socket on addr can be in the way of one on loopback.
+// The kernel prints addresses as 32-bit words in the machine's order; the
+// machines that Linux developers have are little-endian.
+func local(addr string) bool {
+	const ip6Loopback = "00000000000000000000000001000000"
+	return strings.Trim(addr, "0") == "" || addr == ip6Loopback || strings.HasSuffix(addr, "7F")
+}
