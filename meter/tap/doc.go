@@ -1,0 +1,36 @@
+// Package tap turns the copied bytes of one HTTP exchange into exactly one
+// Record, without ever making the relay wait.
+//
+// The relay wraps the two bodies of an exchange and says when it is over:
+//
+//	t := &tap.Tap{Done: store}
+//	f := t.Start(exchange)
+//	req.Body = f.Request(req.Header, req.Body)
+//	resp, err := transport.RoundTrip(req)
+//	resp.Body = f.Response(resp.StatusCode, resp.Header, resp.Body)
+//	_, err = io.Copy(client, resp.Body)
+//	f.End(tap.Completed, nil)
+//
+// A wrapped body reads and closes as the body beneath it does: same sizes,
+// same errors, same moments. What a Read returned is also copied into a
+// bounded queue, from which the flow's own goroutine decompresses it (gzip,
+// deflate, br, zstd), splits it into events (server-sent events, lines of
+// JSON) and feeds them to the provider's parser. Where the queue is full, or
+// all flows together hold too much, the copy is dropped there and then: the
+// record still comes, with Dropped set, Complete false and the reason.
+//
+// The parser sees a prefix of what the client saw, decoded; never a byte that
+// follows a gap.
+//
+// # Lifecycle
+//
+// Every Flow that Start returns must be ended with Flow.End; its goroutine
+// lives until Done has returned. Tap.Flush waits for the records of the flows
+// that were ended before; Tap.Close ends what is still open.
+//
+// # What it does not do
+//
+// It does not price, store or attribute anything, and it keeps neither prompts
+// nor completions beyond the moment in which they are parsed. It does not read
+// what follows a 101 response.
+package tap
