@@ -227,7 +227,13 @@ func encode(v reflect.Value, path string, depth int) (any, error) {
 		return nil, fmt.Errorf("%s: %w", path, errTooDeep)
 	case !v.IsValid():
 		return nil, nil
-	case v.Type() == timeType, v.Type() == uidType:
+	case v.Type() == uidType:
+		return v.Interface(), nil
+	case v.Type() == timeType:
+		// RFC 3339 has four digits for the year; a binary list has no limit.
+		if year := v.Interface().(time.Time).UTC().Year(); year < 0 || year > 9999 {
+			return nil, fmt.Errorf("%s: year %d is not in 0 to 9999", path, year)
+		}
 		return v.Interface(), nil
 	}
 	if s, ok := v.Interface().(interface{ toPlist() any }); ok && v.Kind() == reflect.Struct {
