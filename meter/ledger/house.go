@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"context"
+	"time"
+)
+
+// carryAfter is how many segments may follow one that only openings keep,
+// before those are copied behind the newest and it is removed: one socket
+// that stays open for days must not hold a segment, let alone many.
+const carryAfter = 4
+
+// keepHouse looks after the journal: it tries a failed one again, replaces
+// one that was deleted, makes the reserve anew and carries old openings on.
+func (l *Ledger) keepHouse(ctx context.Context) {
+	tick := time.NewTicker(l.t.housekeeping)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		l.tidy()
+	}
+}
+
+func (l *Ledger) tidy() {
+	l.mu.Lock()
+	j := l.journal
+	if j.err == nil && j.vanished() {
+		l.log.Error("ledger.journal.deleted", "path", j.dir)
+		l.disown()
+		j.retest()
+	} else if j.err != nil && j.retest() == nil {
+		l.log.Info("ledger.journal.recovered")
+	}
+	if j.err == nil {
+		l.saveMemory()
+		l.carry()
+		if !j.reserve {
+			j.makeReserve()
+		}
+	}
+	done := j.takeDone(false)
+	if l.unsafe == 0 || j.err == nil {
+		l.change()
+	}
+	l.mu.Unlock()
+	l.remove(done)
+}
+
+// disown forgets the segments, whose files are gone.
+func (l *Ledger) disown() {
+	for _, entries := range [][]*entry{l.batch, l.queue} {
+		for _, e := range entries {
+			if e.segment != nil {
+				e.segment.rows--
+				e.segment = nil
+				l.unsafe++
+			}
+			if e.opening != nil {
+				l.release(e.opening)
+				e.opening = nil
+			}
+		}
+	}
+	for _, o := range l.open {
+		if o.segment != nil {
+			o.segment.opens--
+			o.segment = nil
+			l.unsafe++
+		}
+	}
+	for _, s := range l.journal.segments {
+		if s.behindSince > 0 {
+			s.behindSince = 0
+			l.log.Error("ledger.journal.rows_lost", "path", s.path)
+		}
+	}
+}
+
+// saveMemory brings into the journal what only memory holds.
+func (l *Ledger) saveMemory() {
+	if l.unsafe == 0 {
+		return
+	}
+	for _, o := range l.open {
+		if o.segment != nil {
+			continue
+		}
+		rec, err := encodeOpening(o.Opening)
+		if err != nil {
+			continue
+		}
+		seg, err := l.append(rec)
+		if err != nil {
+			return
+		}
+		o.segment = seg
+		seg.opens++
+		l.unsafe--
+	}
+	for _, entries := range [][]*entry{l.batch, l.queue} {
+		for _, e := range entries {
+			if e.segment != nil {
+				continue
+			}
+			rec, err := encodeRow(e.row)
+			if err != nil {
+				continue
+			}
+			seg, err := l.append(rec)
+			if err != nil {
+				return
+			}
+			e.segment = seg
+			seg.rows++
+			l.unsafe--
+			if e.opening != nil {
+				l.release(e.opening)
+				e.opening = nil
+			}
+		}
+	}
+}
+
+// carry copies the openings of long exchanges behind the newest records.
+func (l *Ledger) carry() {
+	newest := l.journal.active().seq
+	for _, o := range l.open {
+		s := o.segment
+		if s == nil || s.seq+carryAfter > newest || s.rows > 0 || s.behindSince > 0 {
+			continue
+		}
+		rec, err := encodeOpening(o.Opening)
+		if err != nil {
+			continue
+		}
+		seg, err := l.append(rec)
+		if err != nil {
+			return
+		}
+		s.opens--
+		o.segment = seg
+		seg.opens++
+	}
+}

@@ -1,0 +1,277 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// view is one look at the ledger: a connection to the database, with the rows
+// that only the journal has in a temporary table beside it.
+type view struct {
+	db *sql.DB
+}
+
+func (r *Reader) view(ctx context.Context) (*view, error) {
+	// The journal first. A row moves from there to the database, so in this
+	// order it is seen at least once; the query takes care of "at most".
+	journaled, err := journaledRows(filepath.Join(r.dir, journalName))
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	v, err := openView(ctx, filepath.Join(r.dir, databaseName))
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	if err := v.overlay(ctx, journaled); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), v.close())
+	}
+	return v, nil
+}
+
+// journaledRows returns the rows in the journal, the last one of each id.
+func journaledRows(dir string) ([]Row, error) {
+	paths, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	var rows []Row
+	for _, path := range paths {
+		_, err := readSegment(path, func(k kind, payload []byte) {
+			if k != kindRow {
+				return
+			}
+			// What is damaged is the replay's to report.
+			if row, err := decodeRow(payload); err == nil {
+				rows = append(rows, row)
+			}
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+func openView(ctx context.Context, path string) (*view, error) {
+	_, err := os.Stat(path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return nil, err
+	}
+	if !missing {
+		v, err := connect(ctx, readDSN(path))
+		if err != nil {
+			return nil, err
+		}
+		version, err := schemaVersion(ctx, v.db)
+		switch steps, stepsErr := migrations(); {
+		case err != nil || stepsErr != nil:
+			return nil, errors.Join(err, stepsErr, v.close())
+		case version > len(steps):
+			return nil, errors.Join(ErrNewerSchema, v.close())
+		case version > 0:
+			return v, nil
+		}
+		// A daemon is just making it.
+		if err := v.close(); err != nil {
+			return nil, err
+		}
+	}
+	v, err := connect(ctx, ":memory:")
+	if err != nil {
+		return nil, err
+	}
+	steps, err := migrations()
+	if err == nil {
+		err = migrate(ctx, v.db, steps, nil)
+	}
+	if err != nil {
+		return nil, errors.Join(err, v.close())
+	}
+	return v, nil
+}
+
+func readDSN(path string) string {
+	params := url.Values{"mode": {"ro"}}
+	if !exists(path+"-wal") && !exists(path+"-shm") {
+		// Nobody has it open. SQLite would now make both files, and as a
+		// read-only connection leave them behind.
+		params.Set("immutable", "1")
+	}
+	return dsn(path, params, "busy_timeout(5000)", "temp_store(MEMORY)", "trusted_schema(0)")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func connect(ctx context.Context, dsn string) (*view, error) {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	// A temporary table belongs to its connection, as does ":memory:".
+	db.SetMaxOpenConns(1)
+	v := &view{db: db}
+	if err := checkVersion(ctx, db); err != nil {
+		return nil, errors.Join(err, v.close())
+	}
+	return v, nil
+}
+
+func (v *view) close() error { return v.db.Close() }
+
+// allRows selects from the database and, for what it lacks, the journal. The
+// caller appends a WHERE or an ORDER.
+var allRows = func() string {
+	inTable := make([]string, len(columns))
+	for i, c := range columns {
+		inTable[i] = "r." + c
+		if c == "project" {
+			inTable[i] = "p.slug AS project"
+		}
+	}
+	return "SELECT " + strings.Join(columns, ", ") + " FROM (" +
+		"SELECT " + strings.Join(inTable, ", ") + " FROM main.requests r JOIN main.projects p ON p.id = r.project_id" +
+		" UNION ALL SELECT " + strings.Join(columns, ", ") + " FROM temp.journaled j" +
+		" WHERE NOT EXISTS (SELECT 1 FROM main.requests r WHERE r.id = j.id))"
+}()
+
+// overlay puts the rows of the journal into the temporary table.
+func (v *view) overlay(ctx context.Context, rows []Row) error {
+	tx, err := v.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	create := "CREATE TEMP TABLE journaled (" + strings.Join(columns, ", ") + ", PRIMARY KEY (id))"
+	if _, err := tx.ExecContext(ctx, create); err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		insert, err := tx.PrepareContext(ctx, "INSERT OR IGNORE INTO temp.journaled VALUES (?"+
+			strings.Repeat(", ?", len(columns)-1)+")")
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
+		for _, r := range rows {
+			values, err := rowValues(r)
+			if err != nil {
+				return err
+			}
+			if _, err := insert.ExecContext(ctx, values...); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.Commit()
+}
+
+// where renders the conditions of q.
+func (q Query) where() (conditions []string, args []any) {
+	if !q.Since.IsZero() {
+		conditions = append(conditions, "requested_at >= ?")
+		args = append(args, ceilMicro(q.Since))
+	}
+	if !q.Until.IsZero() {
+		conditions = append(conditions, "requested_at < ?")
+		args = append(args, ceilMicro(q.Until))
+	}
+	if q.Project != "" {
+		conditions = append(conditions, "project = ?")
+		args = append(args, q.Project)
+	}
+	return conditions, args
+}
+
+// ceilMicro rounds a bound up to the resolution of the rows.
+func ceilMicro(t time.Time) int64 {
+	us := t.UnixMicro()
+	if time.UnixMicro(us).Before(t) {
+		us++
+	}
+	return us
+}
+
+func whereClause(conditions []string) string {
+	if len(conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(conditions, " AND ")
+}
+
+// page returns the first n rows of q that come after the given one.
+func (v *view) page(ctx context.Context, q Query, after *Row, n int) ([]Row, error) {
+	conditions, args := q.where()
+	if after != nil {
+		conditions = append(conditions, "(requested_at, id) > (?, ?)")
+		args = append(args, after.RequestedAt.UnixMicro(), after.ID)
+	}
+	return v.rows(ctx, allRows+whereClause(conditions)+" ORDER BY requested_at, id LIMIT ?", append(args, n)...)
+}
+
+func (v *view) rows(ctx context.Context, query string, args ...any) (_ []Row, err error) {
+	rows, err := v.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var list []Row
+	for rows.Next() {
+		r, err := scanRow(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, rows.Err()
+}
+
+// groupings maps a By to its key, what stands beside it, and the order.
+var groupings = map[By]struct{ key, provider, order string }{
+	ByProject:  {"project", "''", "cost DESC, key"},
+	ByModel:    {"model", "provider", "cost DESC, key, beside"},
+	ByProvider: {"provider", "''", "cost DESC, key"},
+	ByDay:      {"date(requested_at / 1000000, 'unixepoch')", "''", "key"},
+}
+
+func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
+	g, ok := groupings[by]
+	if !ok {
+		return nil, fmt.Errorf("group totals by %q: unknown grouping", by)
+	}
+	conditions, args := q.where()
+	rows, err := v.db.QueryContext(ctx, "SELECT "+g.key+" AS key, "+g.provider+` AS beside,
+		count(*), sum(status <> 'success'), sum(cost_nano_usd IS NULL), sum(NOT tokens_complete),
+		ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0), ifnull(sum(thinking_tokens), 0),
+		ifnull(sum(cache_read_tokens), 0), ifnull(sum(cache_write_tokens), 0), ifnull(sum(cache_write_1h_tokens), 0),
+		ifnull(sum(cost_nano_usd), 0) AS cost, max(requested_at)
+		FROM (`+allRows+")"+whereClause(conditions)+" GROUP BY 1, 2 ORDER BY "+g.order, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var totals []Total
+	for rows.Next() {
+		var t Total
+		var last int64
+		if err := rows.Scan(&t.Key, &t.Provider, &t.Requests, &t.Failed, &t.Unpriced, &t.Incomplete,
+			&t.InputTokens, &t.OutputTokens, &t.ThinkingTokens,
+			&t.CacheReadTokens, &t.CacheWriteTokens, &t.CacheWrite1hTokens, &t.CostNanoUSD, &last); err != nil {
+			return nil, err
+		}
+		t.LastAt = time.UnixMicro(last).UTC()
+		totals = append(totals, t)
+	}
+	return totals, rows.Err()
+}
