@@ -37,8 +37,9 @@ func Copy(path, from string, perm fs.FileMode) error {
 func write(path string, perm fs.FileMode, fill func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	// CreateTemp opens with O_EXCL and 0600, so nobody can have put a link or
-	// a readable file in its place.
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	// a readable file in its place. Its suffix must fit NAME_MAX (255) too.
+	base := filepath.Base(path)
+	tmp, err := os.CreateTemp(dir, "."+base[:min(len(base), 200)]+".*")
 	if err != nil {
 		return fmt.Errorf("replace %s: %w", path, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,8 +25,8 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-		return nil, err
+	if err := removeSocket(path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	ln, err := net.Listen("unix", short)
 	if err != nil {
@@ -39,6 +40,22 @@ func Listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	return ln, nil
+}
+
+// removeSocket removes a socket or a link, and nothing that holds data: a
+// wrong path must not cost the user a file.
+func removeSocket(path string) error {
+	st, err := os.Lstat(path)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st.Mode()&(os.ModeSocket|os.ModeSymlink) == 0 {
+		return errors.New("the file there is not a socket")
+	}
+	return os.Remove(path)
 }
 
 // Dial connects to the Unix socket at path.
