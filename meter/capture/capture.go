@@ -1,0 +1,251 @@
+// Package capture reads along with TLS connections to LLM providers and
+// changes nothing about them.
+//
+// An Interceptor takes the tunnels that a proxyedge.Receiver has proved. It
+// terminates TLS with a leaf of the local authority, forwards each HTTP
+// exchange over its own verified connection to the provider, and gives a
+// metered one's bodies to a tap, which gets copies and is never waited for:
+//
+//	i := &capture.Interceptor{
+//		Authority: authority,
+//		Tap:       &tap.Tap{Done: store, NewParser: parser},
+//		Metered:   provider.IsMetered,
+//	}
+//	r := &proxyedge.Receiver{Key: key, Admit: i.Admit, Handle: i.Handle}
+//	go r.Serve(ctx, ln)
+//	…
+//	i.Shutdown(drainCtx)
+//
+// # What unchanged means
+//
+// The provider gets the request line's path and query byte for byte, the
+// header fields as they were sent (spelt canonically, as net/http does) with
+// nothing added, the body with the framing that it had, and trailers,
+// 100-continue and upgrades. The client gets the same of the response, each
+// piece as soon as it has arrived. A client that speaks HTTP/1.1 is served
+// over HTTP/1.1, one that speaks HTTP/2 over HTTP/2 if the provider can.
+// Fields that belong to one connection (RFC 9110, section 7.6.1) end there;
+// "Connection: keep-alive" and "Connection: close" are said on both. Lost are
+// what net/http does not tell: the reason phrase of a status line, the
+// Content-Length and Content-Type of a 304, and the Expect of an HTTP/2
+// request, whose body then comes at once.
+//
+// # What is not intercepted
+//
+// Whatever is not plainly ours becomes a blind tunnel, and Counters tells how
+// often and why: another port than 443, a host outside of the authority's
+// name constraints, bytes that are no TLS, a server name that differs from
+// the tunnel's host (as with an encrypted ClientHello), a client that offers
+// no protocol or cipher in common. The provider is dialled only then.
+//
+// # When the provider fails
+//
+// The exchange is aborted: an HTTP/1.1 client sees its connection close, an
+// HTTP/2 client a reset stream, as if the provider had done it. No answer is
+// invented, and nothing is sent a second time unless RFC 9110 allows it and
+// the provider cannot have seen it. A provider whose certificate does not
+// verify is not talked to; Admit then refuses its tunnels, so that the edge
+// goes direct and the client judges for itself, until it verifies again.
+//
+// # What it does not do
+//
+// It does not read WebSocket messages: an upgraded exchange passes untouched,
+// is counted, and makes no record. It does not resolve projects, prices or
+// storage, and reads no environment.
+package capture
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"sync/atomic"
+
+	"github.com/haltonlabs/halton-meter/meter/ca"
+	"github.com/haltonlabs/halton-meter/meter/provider"
+	"github.com/haltonlabs/halton-meter/meter/tap"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// Interceptor serves tunnels to metered hosts. Its fields must not change
+// once Handle was called; it must not be copied.
+type Interceptor struct {
+	// Authority mints the certificates that clients see. Required.
+	Authority *ca.Authority
+	// Tap gets the metered exchanges. Nil: everything is only forwarded.
+	Tap *tap.Tap
+	// Metered reports whether connections to a host and port are to be
+	// intercepted. Nil means provider.IsMetered.
+	Metered func(host string, port int) bool
+	// Lookup finds what a request is metered as; one that it does not know
+	// is forwarded without a record. Nil means provider.Lookup.
+	Lookup func(method, host, path string) (provider.Endpoint, bool)
+	// Opened is called with each exchange that will make a record, before it
+	// is forwarded: the place for a journal. The relay waits for it.
+	Opened func(*tap.Exchange)
+	// NewID makes the ids of exchanges. Nil means random UUIDs.
+	NewID func() string
+
+	// Dial connects to providers. Nil means a net.Dialer, which tries IPv6
+	// and IPv4 as RFC 8305 says. No environment variable is asked for a
+	// proxy: the user's may name our own edge.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// RootCAs verify providers. Nil means the operating system's.
+	RootCAs *x509.CertPool
+
+	// Rejected is called when a client seems not to trust our certificate:
+	// sure if it said so in a TLS alert, a guess if it just left during the
+	// handshake or without a request after it. Nil: nobody cares.
+	Rejected func(c proxyedge.Chain, sure bool)
+	// Logger receives events named capture.*. Nil: discard.
+	Logger *slog.Logger
+
+	once     sync.Once
+	base     context.Context // of what runs beside the tunnels
+	stop     context.CancelFunc
+	tls      *tls.Config
+	upstream *upstream
+	proxy    *httputil.ReverseProxy
+	server   *http.Server
+	queue    *queue
+
+	bypass bypass
+	counts counts
+	drain  drain
+	wake   wakeDetector
+}
+
+// counts are the events since the start.
+type counts struct {
+	intercepted, rejected, exchanges, upgraded, failed atomic.Int64
+
+	mu       sync.Mutex
+	tunneled map[string]int64
+}
+
+// Counters says what became of the tunnels and exchanges so far.
+type Counters struct {
+	// Intercepted counts tunnels whose TLS was terminated here.
+	Intercepted int64
+	// Tunneled counts those that were passed through blindly, by reason:
+	// "port", "unmetered", "unpermitted", "bypassed", "not-tls", "sni",
+	// "protocol" or "leaf".
+	Tunneled map[string]int64
+	// Rejected counts handshakes that clients broke off.
+	Rejected int64
+	// Exchanges counts those that make a record; Upgraded those that switched
+	// to another protocol (WebSocket) and make none; Failed all, metered or
+	// not, in which the provider failed.
+	Exchanges, Upgraded, Failed int64
+}
+
+// Counters returns the counts up to now.
+func (i *Interceptor) Counters() Counters {
+	c := Counters{
+		Intercepted: i.counts.intercepted.Load(),
+		Rejected:    i.counts.rejected.Load(),
+		Exchanges:   i.counts.exchanges.Load(),
+		Upgraded:    i.counts.upgraded.Load(),
+		Failed:      i.counts.failed.Load(),
+		Tunneled:    make(map[string]int64),
+	}
+	i.counts.mu.Lock()
+	defer i.counts.mu.Unlock()
+	for reason, n := range i.counts.tunneled {
+		c.Tunneled[reason] = n
+	}
+	return c
+}
+
+// setup runs before everything else, once.
+func (i *Interceptor) setup() {
+	i.once.Do(func() {
+		if i.Logger == nil {
+			i.Logger = slog.New(slog.DiscardHandler)
+		}
+		if i.Metered == nil {
+			i.Metered = provider.IsMetered
+		}
+		if i.Lookup == nil {
+			i.Lookup = provider.Lookup
+		}
+		if i.NewID == nil {
+			i.NewID = randomUUID
+		}
+		if i.Dial == nil {
+			i.Dial = dialer.DialContext
+		}
+		i.base, i.stop = context.WithCancel(context.Background())
+		i.tls = &tls.Config{
+			NextProtos:         []string{"h2", "http/1.1"},
+			GetConfigForClient: inspect,
+			GetCertificate:     present,
+		}
+		i.upstream = newUpstream(i.Dial, i.RootCAs)
+		i.proxy = i.newProxy()
+		i.queue = newQueue()
+		i.server = i.newServer()
+		i.drain.work(func() { i.server.Serve(i.queue) }) // until Shutdown closes the queue
+	})
+}
+
+// Handle serves one tunnel until its connection is closed, and closes it; it
+// has the signature of proxyedge.Receiver.Handle. The end of ctx does not cut
+// the tunnel, since answers may be on their way: Shutdown does.
+func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain) {
+	i.setup()
+	t := &tunnel{Conn: conn, i: i, chain: c, done: make(chan struct{})}
+	if !i.drain.add(t) {
+		conn.Close()
+		return
+	}
+	defer i.drain.remove(t)
+	defer t.Close()
+
+	if reason := i.blind(c); reason != "" {
+		i.relay(t, reason)
+		return
+	}
+	secure := tls.Server(t, i.tls)
+	err := secure.HandshakeContext(i.base)
+	if t.ours {
+		i.drain.end() // began in inspect
+	}
+	switch {
+	case err == nil:
+		i.counts.intercepted.Add(1)
+		if t.SetDeadline(noDeadline) == nil && i.queue.put(secure) {
+			<-t.done
+		}
+		if t.requests.Load() == 0 {
+			i.reject(c, errLeft)
+		}
+	case t.reason != "":
+		i.relay(t, t.reason)
+	case t.ours:
+		i.reject(c, err)
+	case len(t.hello) > 0 && !(t.hello[0] == recordHandshake && isEnd(err)):
+		// crypto/tls found no ClientHello in it, and the client is there.
+		i.relay(t, "not-tls")
+	}
+}
+
+// blind returns why a tunnel is passed through whatever the client sends, or
+// "" if that is still to be seen.
+func (i *Interceptor) blind(c proxyedge.Chain) string {
+	switch {
+	case c.Port != 443:
+		return "port"
+	case !i.Metered(c.Host, c.Port):
+		return "unmetered"
+	case !i.Authority.Permits(c.Host):
+		return "unpermitted"
+	case i.bypass.reason(c.Host) != "":
+		return "bypassed"
+	}
+	return ""
+}

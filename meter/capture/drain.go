@@ -1,0 +1,227 @@
+package capture
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// quiet is how long no exchange may have been under way before the idle
+// connections are closed in a drain: a client that has just got an answer is
+// likely to send its next request on the same connection, and that one still
+// gets an answer, with "Connection: close" on it.
+const quiet = time.Second
+
+// farewellTime is for idle connections to be closed in. Go's HTTP/2 server
+// gives a client a second to act on a GOAWAY.
+const farewellTime = 2 * time.Second
+
+// drain knows every tunnel, and when the last exchange ended.
+type drain struct {
+	mu       sync.Mutex
+	tunnels  map[*tunnel]struct{}
+	active   int
+	lastEnd  time.Time
+	draining bool // answers say "Connection: close"
+	closed   bool // no more tunnels, no more background work
+	changed  chan struct{}
+	workers  sync.WaitGroup
+}
+
+// add takes in a tunnel, unless Shutdown is past that.
+func (d *drain) add(t *tunnel) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	if d.tunnels == nil {
+		d.tunnels = make(map[*tunnel]struct{})
+	}
+	d.tunnels[t] = struct{}{}
+	return true
+}
+
+func (d *drain) remove(t *tunnel) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.tunnels, t)
+	d.signal()
+}
+
+func (d *drain) begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.active++
+}
+
+func (d *drain) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.active--
+	d.lastEnd = time.Now()
+	d.signal()
+}
+
+// signal wakes Shutdown. The caller holds the lock.
+func (d *drain) signal() {
+	if d.changed != nil {
+		close(d.changed)
+		d.changed = nil
+	}
+}
+
+func (d *drain) isDraining() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.draining
+}
+
+// work runs f beside the tunnels, unless Shutdown is past that.
+func (d *drain) work(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.workers.Go(f)
+	}
+}
+
+// start begins the drain.
+func (d *drain) start() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.draining = true
+	if d.lastEnd.IsZero() {
+		d.lastEnd = time.Now()
+	}
+}
+
+// await waits until ready says so, which it is asked with the lock held, and
+// again after the time that it returns or after any change. It reports
+// whether that came before the end of ctx.
+func (d *drain) await(ctx context.Context, ready func() (bool, time.Duration)) bool {
+	for {
+		d.mu.Lock()
+		ok, wait := ready()
+		if ok {
+			d.mu.Unlock()
+			return true
+		}
+		if d.changed == nil {
+			d.changed = make(chan struct{})
+		}
+		changed := d.changed
+		d.mu.Unlock()
+
+		var alarm <-chan time.Time
+		if wait > 0 {
+			alarm = time.After(wait)
+		}
+		select {
+		case <-changed:
+		case <-alarm:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// settled: no tunnel is open, or no exchange has been under way for a while.
+func (d *drain) settled() (bool, time.Duration) {
+	if len(d.tunnels) == 0 {
+		return true, 0
+	}
+	if d.active > 0 {
+		return false, 0
+	}
+	wait := quiet - time.Since(d.lastEnd)
+	return wait <= 0, wait
+}
+
+func (d *drain) empty() (bool, time.Duration) { return len(d.tunnels) == 0 && d.active == 0, 0 }
+
+// finish refuses everything new, and returns the tunnels that are left and how
+// many exchanges are under way.
+func (d *drain) finish() (left []*tunnel, active int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	for t := range d.tunnels {
+		left = append(left, t)
+	}
+	return left, d.active
+}
+
+// Shutdown drains: exchanges under way and those that follow at once are
+// answered, with "Connection: close" or a GOAWAY, then idle connections are
+// closed. When ctx ends first, what is left is cut, and that is the error.
+// When Shutdown returns, so has every Handle, every flow of the tap is ended,
+// and no goroutine is left.
+func (i *Interceptor) Shutdown(ctx context.Context) error {
+	i.setup()
+	i.drain.start()
+	settled := i.drain.await(ctx, i.drain.settled)
+
+	// All that is left is idle, or out of time: say goodbye where the
+	// protocol can.
+	farewell, cancel := context.WithTimeout(ctx, farewellTime)
+	defer cancel()
+	if err := i.server.Shutdown(farewell); err != nil {
+		i.Logger.Info("capture.drain.unfinished", "error", err)
+	}
+	left, active := i.drain.finish()
+	for _, t := range left {
+		t.Close()
+	}
+	i.server.Close()
+	i.stop()
+	i.drain.await(context.Background(), i.drain.empty)
+	i.drain.workers.Wait()
+	i.upstream.closeIdle()
+	if !settled && active > 0 {
+		return fmt.Errorf("drain: %d exchanges cut: %w", active, context.Cause(ctx))
+	}
+	return nil
+}
+
+// queue hands connections whose handshake is done to an http.Server.
+type queue struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newQueue() *queue {
+	return &queue{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// put reports whether the server took the connection.
+func (q *queue) put(conn net.Conn) bool {
+	select {
+	case q.conns <- conn:
+		return true
+	case <-q.closed:
+		return false
+	}
+}
+
+// Accept implements net.Listener.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case conn := <-q.conns:
+		return conn, nil
+	case <-q.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.closed) })
+	return nil
+}
+
+// Addr implements net.Listener; the queue has no address of its own.
+func (q *queue) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }

@@ -1,0 +1,188 @@
+package capture
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/haltonlabs/halton-meter/meter/tap"
+)
+
+// exchange is one request and what became of it.
+type exchange struct {
+	i      *Interceptor
+	tunnel *tunnel
+	flow   *tap.Flow       // nil: no record
+	client context.Context // ends when the client goes away
+	done   bool            // ServeHTTP returned in the ordinary way
+
+	mu      sync.Mutex
+	outcome tap.Outcome // of what broke first; "" if nothing did
+	err     error
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(r *http.Request) *exchange {
+	return r.Context().Value(exchangeKey{}).(*exchange)
+}
+
+// open begins an exchange, and its record if it is to have one.
+func (i *Interceptor) open(t *tunnel, r *http.Request) (x *exchange) {
+	x = &exchange{i: i, tunnel: t, client: r.Context()}
+	if i.Tap == nil || isUpgrade(r) {
+		return x
+	}
+	// Metering is ours, the exchange is the user's: no hook may harm it.
+	defer func() {
+		if p := recover(); p != nil {
+			i.Logger.Error("capture.exchange.unmetered", "host", t.chain.Host, "panic", fmt.Sprint(p))
+		}
+	}()
+	// The path is looked up as it was sent, else as a server may read it.
+	path := r.URL.EscapedPath()
+	endpoint, ok := i.Lookup(r.Method, t.chain.Host, path)
+	if !ok {
+		if endpoint, ok = i.Lookup(r.Method, t.chain.Host, r.URL.Path); !ok {
+			return x
+		}
+	}
+	about := tap.Exchange{
+		ID:          i.NewID(),
+		RequestedAt: time.Now().UTC(),
+		Method:      r.Method,
+		Host:        t.chain.Host,
+		Path:        path,
+		Endpoint:    endpoint,
+		Client:      t.chain.Client,
+		ProxyUser:   t.chain.User,
+		UserAgent:   cut(r.UserAgent(), 200),
+	}
+	if i.Opened != nil {
+		i.Opened(&about)
+	}
+	x.flow = i.Tap.Start(about)
+	i.counts.exchanges.Add(1)
+	return x
+}
+
+// isUpgrade reports whether the request asks for another protocol on its
+// connection, such as WebSocket (RFC 9110, section 7.8).
+func isUpgrade(r *http.Request) bool {
+	for _, line := range r.Header["Connection"] {
+		for option := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(option), "upgrade") {
+				return r.Header.Get("Upgrade") != ""
+			}
+		}
+	}
+	return false
+}
+
+// close ends the exchange's record, however the exchange ended. It runs
+// deferred, also in a panic.
+func (x *exchange) close() {
+	x.mu.Lock()
+	outcome, err := x.outcome, x.err
+	x.mu.Unlock()
+	switch {
+	case x.done:
+		outcome, err = tap.Completed, nil
+	case outcome == "":
+		// Nothing of the provider's broke, so it was a write to the client.
+		outcome = tap.ClientAborted
+	}
+	if outcome == tap.UpstreamFailed {
+		x.i.counts.failed.Add(1)
+		x.i.Logger.Info("capture.exchange.failed", "host", x.tunnel.chain.Host, "error", err)
+	}
+	if x.flow != nil {
+		x.flow.End(outcome, err)
+	}
+	if p := recover(); p != nil {
+		if p != http.ErrAbortHandler {
+			x.i.Logger.Error("capture.exchange.panicked", "host", x.tunnel.chain.Host, "panic", fmt.Sprint(p))
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// broke notes what broke first: the rest follows from it. When the client
+// goes away, everything towards the provider is cancelled, and fails too.
+func (x *exchange) broke(outcome tap.Outcome, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.outcome != "" {
+		return
+	}
+	if x.client.Err() != nil {
+		outcome = tap.ClientAborted
+	}
+	if outcome == tap.ClientAborted {
+		err = nil
+	}
+	x.outcome, x.err = outcome, err
+}
+
+func (x *exchange) clientBroke(err error)   { x.broke(tap.ClientAborted, err) }
+func (x *exchange) upstreamBroke(err error) { x.broke(tap.UpstreamFailed, err) }
+
+// failed takes the error with which no response came.
+func (x *exchange) failed(err error) {
+	x.upstreamBroke(err)
+	var unverified *tls.CertificateVerificationError
+	if errors.As(err, &unverified) {
+		x.i.distrust(x.tunnel.chain.Host, reasonUntrusted, err)
+		x.tunnel.doomed.Store(true)
+	}
+}
+
+// answered takes the response's head, before the client gets it.
+func (x *exchange) answered(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.i.counts.upgraded.Add(1)
+		return nil
+	}
+	if res.Close && res.ProtoMajor == 1 {
+		res.Header.Set("Connection", "close")
+	}
+	if res.StatusCode == http.StatusForbidden && strings.EqualFold(res.Header.Get("Cf-Mitigated"), "challenge") {
+		// Cloudflare judges the TLS client, and the client's own may please it.
+		x.i.distrust(x.tunnel.chain.Host, reasonChallenged, nil)
+		res.Header.Set("Connection", "close")
+	}
+	if res.Body != http.NoBody {
+		res.Body = &watched{res.Body, x.upstreamBroke}
+	}
+	if x.flow != nil {
+		res.Body = x.flow.Response(res.StatusCode, res.Header, res.Body)
+	}
+	return nil
+}
+
+// cut shortens s to at most n bytes of whole characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// randomUUID returns a UUID of version 4 (RFC 9562, section 5.4).
+func randomUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

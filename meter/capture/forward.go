@@ -1,0 +1,187 @@
+package capture
+
+import (
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"crypto/tls"
+)
+
+// maxHead is the bound of a request's head; net/http answers a longer one by
+// itself, so it is above what any provider accepts.
+const maxHead = 1 << 20
+
+// newServer serves the clients of all tunnels. It has no time limits: a client
+// may think between requests, and a model within a response, for as long as
+// it likes.
+func (i *Interceptor) newServer() *http.Server {
+	return &http.Server{
+		Handler:                      http.HandlerFunc(i.serve),
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is the provider's to answer
+		MaxHeaderBytes:               maxHead,
+		ErrorLog:                     log.New(io.Discard, "", 0), // quotes what clients send
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, tunnelKey{}, c.(*tls.Conn).NetConn().(*tunnel))
+		},
+	}
+}
+
+type tunnelKey struct{}
+
+// newProxy forwards what serve gives it. Each request's context has its
+// exchange.
+func (i *Interceptor) newProxy() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:        rewrite,
+		Transport:      i.upstream,
+		FlushInterval:  -1,
+		BufferPool:     &buffers{},
+		ModifyResponse: func(res *http.Response) error { return exchangeOf(res.Request).answered(res) },
+		ErrorHandler: func(_ http.ResponseWriter, req *http.Request, err error) {
+			exchangeOf(req).failed(err)
+			panic(http.ErrAbortHandler)
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+}
+
+// rewrite addresses the request to the tunnel's host, and puts back what
+// ReverseProxy takes out of it for the sake of servers that believe what
+// proxies tell them.
+func rewrite(r *httputil.ProxyRequest) {
+	x := exchangeOf(r.In)
+	r.Out.URL.Scheme = "https"
+	r.Out.URL.Host = net.JoinHostPort(x.tunnel.chain.Host, strconv.Itoa(x.tunnel.chain.Port))
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	keepPath(r)
+
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Keep-Alive"} {
+		if values, ok := r.In.Header[name]; ok {
+			r.Out.Header[name] = values
+		}
+	}
+	// It says what HTTP/1.1 means anyway, but clients send it, and a front end
+	// may look at the set of fields. HTTP/2 drops it.
+	if v := r.In.Header["Connection"]; len(v) == 1 && strings.EqualFold(v[0], "keep-alive") {
+		r.Out.Header["Connection"] = v
+	}
+	for name := range r.Out.Header {
+		if strings.HasPrefix(name, "Halton-") {
+			delete(r.Out.Header, name)
+		}
+	}
+	// The server fills in this very map at the end of the body, where the
+	// transport then looks for trailers. ReverseProxy gave it a copy.
+	r.Out.Trailer = r.In.Trailer
+
+	if x.flow != nil {
+		r.Out.Body = x.flow.Request(r.Out.Header, r.Out.Body)
+	}
+}
+
+// keepPath makes the transport send the path as it was spelt, where net/url
+// would spell it another way: it escapes what RFC 3986 wants escaped.
+func keepPath(r *httputil.ProxyRequest) {
+	path, _, _ := strings.Cut(r.In.RequestURI, "?")
+	if r.Out.URL.EscapedPath() == path || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
+		return // an opaque URL that begins with two slashes means a host
+	}
+	r.Out.URL.Opaque = path
+}
+
+// serve forwards one exchange.
+func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
+	t := r.Context().Value(tunnelKey{}).(*tunnel)
+	i.drain.begin()
+	defer i.drain.end()
+	t.requests.Add(1)
+	t.active.Add(1)
+	defer t.left()
+	if i.wake.woke(time.Now()) {
+		i.Logger.Info("capture.upstream.reset", "reason", "the machine slept")
+		i.upstream.closeIdle()
+	}
+	if r.ProtoMajor == 1 {
+		// Else net/http reads what is left of a body before it lets an early
+		// answer, such as a 413, out. It never fails for HTTP/1.
+		http.NewResponseController(w).EnableFullDuplex()
+	}
+
+	x := i.open(t, r)
+	defer x.close()
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &watched{r.Body, x.clientBroke}
+	}
+	i.proxy.ServeHTTP(&answer{w, x}, r)
+	x.done = true
+}
+
+// left ends a request of a tunnel. One whose provider we do not trust is
+// closed with its last request, so that the client comes back with a CONNECT,
+// which Admit refuses.
+func (t *tunnel) left() {
+	if t.active.Add(-1) == 0 && t.doomed.Load() {
+		t.Close()
+	}
+}
+
+// answer is the client's side of an exchange. It keeps net/http from adding
+// to the header what the provider did not send.
+type answer struct {
+	http.ResponseWriter
+	x *exchange
+}
+
+// Unwrap lets http.ResponseController flush and hijack.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) WriteHeader(status int) {
+	if status >= 200 {
+		h := a.Header()
+		for _, name := range []string{"Date", "Content-Type", "Content-Length"} {
+			if _, ok := h[name]; !ok {
+				h[name] = nil // sent by nobody, computed by nobody
+			}
+		}
+		if a.x.i.drain.isDraining() {
+			h["Connection"] = []string{"close"} // in HTTP/2: GOAWAY
+		}
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// watched is a body that reports how it broke.
+type watched struct {
+	io.ReadCloser
+	broke func(error)
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.broke(err)
+	}
+	return n, err
+}
+
+// buffers are for copying responses. A TLS record and an HTTP/2 frame have at
+// most 16 KiB.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[16 << 10]byte); ok {
+		return p[:]
+	}
+	return make([]byte, 16<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put((*[16 << 10]byte)(p)) }

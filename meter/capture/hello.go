@@ -1,0 +1,147 @@
+package capture
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// handshakeTime bounds a handshake from the client's first byte on. Before
+// that byte it may wait as long as it likes: clients open connections ahead
+// of their need.
+const handshakeTime = time.Minute
+
+var noDeadline time.Time
+
+// recordHandshake is the first byte of a ClientHello's record (RFC 8446,
+// section 5.1).
+const recordHandshake = 22
+
+// tunnel is the client's connection. Until the ClientHello was inspected it
+// keeps what it reads, and writes nothing: crypto/tls answers what it dislikes
+// with an alert, which a client that is going to be tunnelled must not see.
+type tunnel struct {
+	net.Conn
+	i     *Interceptor
+	chain proxyedge.Chain
+
+	// These belong to the handshake's goroutine, and do not change after it.
+	hello  []byte // what was read, while nothing is decided
+	ours   bool   // intercept
+	reason string // why not
+	leaf   *tls.Certificate
+
+	requests atomic.Int64 // that ever began
+	active   atomic.Int64 // that are being served
+	doomed   atomic.Bool  // to be closed when none is
+
+	closing sync.Once
+	done    chan struct{} // closed by Close
+}
+
+func (t *tunnel) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if n > 0 && !t.ours {
+		if len(t.hello) == 0 {
+			t.SetDeadline(time.Now().Add(handshakeTime)) // fails only on a dead connection
+		}
+		t.hello = append(t.hello, p[:n]...)
+	}
+	return n, err
+}
+
+func (t *tunnel) Write(p []byte) (int, error) {
+	if !t.ours {
+		return len(p), nil
+	}
+	return t.Conn.Write(p)
+}
+
+// Close closes the connection, and ends Handle.
+func (t *tunnel) Close() error {
+	err := net.ErrClosed
+	t.closing.Do(func() {
+		err = t.Conn.Close()
+		close(t.done)
+	})
+	return err
+}
+
+var errTunnel = errors.New("not to be intercepted")
+
+// inspect decides on a ClientHello, before anything is answered.
+func inspect(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	t := hello.Conn.(*tunnel)
+	if t.reason = t.judge(hello); t.reason != "" {
+		return nil, errTunnel
+	}
+	t.ours, t.hello = true, nil
+	t.i.drain.begin() // a client with half a handshake is not idle
+	return nil, nil
+}
+
+func (t *tunnel) judge(hello *tls.ClientHelloInfo) (reason string) {
+	// An encrypted ClientHello (RFC 9849) names a public server, not the
+	// host, on its outside; one whose extension is mere grease names the host.
+	if name := hello.ServerName; name != "" && !strings.EqualFold(name, t.chain.Host) {
+		return "sni"
+	}
+	if offered := hello.SupportedProtos; len(offered) > 0 &&
+		!slices.Contains(offered, "h2") && !slices.Contains(offered, "http/1.1") {
+		return "protocol"
+	}
+	leaf, err := t.i.Authority.Leaf(t.chain.Host)
+	if err != nil {
+		t.i.Logger.Error("capture.leaf.failed", "host", t.chain.Host, "error", err)
+		return "leaf"
+	}
+	if err := hello.SupportsCertificate(leaf); err != nil {
+		return "protocol"
+	}
+	t.leaf = leaf
+	return ""
+}
+
+func present(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return hello.Conn.(*tunnel).leaf, nil
+}
+
+// errLeft is the doubt about a client that closed a new connection without a
+// request. Node finishes the handshake before it looks at the certificate.
+var errLeft = errors.New("left without a request")
+
+func (i *Interceptor) reject(c proxyedge.Chain, err error) {
+	if i.drain.isDraining() {
+		return // it may have been us who left
+	}
+	sure := saidUntrusted(err)
+	if !sure && !errors.Is(err, errLeft) && !isEnd(err) {
+		i.Logger.Info("capture.handshake.failed", "host", c.Host, "error", err)
+		return
+	}
+	i.counts.rejected.Add(1)
+	i.Logger.Info("capture.handshake.rejected", "host", c.Host, "client", c.Client, "sure", sure, "error", err)
+	if i.Rejected != nil {
+		i.Rejected(c, sure)
+	}
+}
+
+// saidUntrusted reports whether the client sent an alert with which clients
+// refuse a certificate (RFC 8446, section 6.2). crypto/tls gives a received
+// alert a type of its own, but the text of the exported one.
+func saidUntrusted(err error) bool {
+	const badCertificate, certificateUnknown, unknownCA = 42, 46, 48
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return false
+	}
+	return slices.ContainsFunc([]tls.AlertError{badCertificate, certificateUnknown, unknownCA},
+		func(a tls.AlertError) bool { return op.Err.Error() == a.Error() })
+}
