@@ -1,0 +1,165 @@
+package emulator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/filelock"
+)
+
+const (
+	startTimeout = 15 * time.Second
+	maxLog       = 1 << 20
+)
+
+// Launchctl is the client: it does what launchctl does with its arguments.
+type Launchctl struct {
+	// Dir is the supervisor's.
+	Dir string
+	// Start is the command line of a program that calls [Supervisor.Run] for
+	// Dir, by absolute path. It is run when no supervisor answers and one is
+	// needed; in a session of its own, with / as its directory and launchd.log
+	// in Dir for its output. Empty means that none can be started.
+	Start []string
+	// Knobs are the supervisor's; they count for what is answered without
+	// it, such as help.
+	Knobs Knobs
+}
+
+// Run answers launchctl's args (without the program's name) on stdout and
+// stderr, and returns the exit code.
+func (l *Launchctl) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	req, done := parseArgs(args, l.Knobs)
+	if done == nil {
+		done = l.answer(ctx, req, stdout)
+	}
+	_, _ = io.WriteString(stdout, done.Stdout)
+	_, _ = io.WriteString(stderr, done.Stderr)
+	return done.Code
+}
+
+func (l *Launchctl) answer(ctx context.Context, req request, stdout io.Writer) *reply {
+	if f, is := stdout.(*os.File); is {
+		req.TTY = isTerminal(f)
+	}
+	for i, path := range req.Paths {
+		if abs, err := filepath.Abs(path); err == nil {
+			req.Paths[i] = abs
+		}
+	}
+	a, err := ask(ctx, l.Dir, req)
+	if errors.Is(err, errNotGreeted) {
+		if l.answerable(req) {
+			return new(l.answerAlone(req))
+		}
+		a, err = l.startAndAsk(ctx, req)
+	}
+	if err != nil {
+		return &reply{Code: codeBadResponse, Stderr: fmt.Sprintf("launchctl: %s\n", err)}
+	}
+	return &a
+}
+
+// answerable reports whether a supervisor that was just started would change
+// nothing by req and know nothing about it. Then none is started: a look at
+// an uninstalled product must not bring it to life.
+func (l *Launchctl) answerable(req request) bool {
+	switch req.Verb {
+	case "bootstrap", "enable", "disable", "setenv":
+		return false
+	}
+	var s savedState
+	return s.load(l.Dir) == nil && s.empty()
+}
+
+func (l *Launchctl) answerAlone(req request) reply {
+	var a reply
+	newRegistry(&Supervisor{Dir: l.Dir, Knobs: l.Knobs}).handle(req, func(r reply) { a = r })
+	return a
+}
+
+// startAndAsk starts supervisors until one answers. Two clients may do so at
+// once: the lock in Dir lets one supervisor live.
+func (l *Launchctl) startAndAsk(ctx context.Context, req request) (reply, error) {
+	// The deadline is for the start alone: a request may take longer.
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var ended <-chan error
+	for {
+		if ended == nil {
+			var err error
+			if ended, err = l.start(); err != nil {
+				return reply{}, err
+			}
+		}
+		a, err := ask(ctx, l.Dir, req)
+		if !errors.Is(err, errNotGreeted) {
+			return a, err
+		}
+		select {
+		case <-starting.Done():
+			return reply{}, fmt.Errorf("start supervisor: %w; see %s", err, filepath.Join(l.Dir, logFile))
+		case err := <-ended:
+			if err != nil {
+				return reply{}, fmt.Errorf("start supervisor: %w; see %s", err, filepath.Join(l.Dir, logFile))
+			}
+			ended = nil // it found another one
+		case <-tick.C:
+		}
+	}
+}
+
+// start runs the supervisor's program. The channel tells how it ended.
+func (l *Launchctl) start() (<-chan error, error) {
+	if len(l.Start) == 0 {
+		return nil, errors.New("start supervisor: no command to start one is set")
+	}
+	if err := os.MkdirAll(l.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start supervisor: %w", err)
+	}
+	path := filepath.Join(l.Dir, logFile)
+	if st, err := os.Stat(path); err == nil && st.Size() > maxLog {
+		_ = os.Rename(path, path+".1")
+	}
+	cmd := exec.Command(l.Start[0], l.Start[1:]...)
+	cmd.Dir = "/"
+	// The log is a help, not a condition.
+	if log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err == nil {
+		defer log.Close()
+		cmd.Stdout, cmd.Stderr = log, log
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start supervisor: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	return ended, nil
+}
+
+// Stop ends the supervisor in dir, if there is one, with all its jobs, and
+// returns when it is gone.
+func Stop(ctx context.Context, dir string) error {
+	_, err := ask(ctx, dir, request{Verb: verbStop})
+	if err != nil && !errors.Is(err, errNotGreeted) {
+		return fmt.Errorf("stop supervisor: %w", err)
+	}
+	path := filepath.Join(dir, lockFile)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	lock, err := filelock.Wait(ctx, path)
+	if err != nil {
+		return fmt.Errorf("stop supervisor: %w", err)
+	}
+	return lock.Unlock()
+}

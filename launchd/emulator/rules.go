@@ -1,0 +1,129 @@
+package emulator
+
+import (
+	"time"
+
+	"github.com/haltonlabs/halton-meter/launchd"
+)
+
+const (
+	defaultThrottle    = 10 * time.Second
+	defaultExitTimeout = 5 * time.Second // "exit timeout = 5" in every print of macOS 12 and newer
+)
+
+// rules is what a job's plist, and the knobs, say about its life.
+type rules struct {
+	runAtLoad   bool
+	onlyOnce    bool
+	throttle    time.Duration
+	exitTimeout time.Duration // 0: never SIGKILL
+	interval    time.Duration // 0: none
+	calendar    []launchd.CalendarInterval
+	keepAlive   bool
+	conditions  launchd.KeepAliveConditions
+	conditional bool // there are conditions
+
+	pend     string
+	teardown time.Duration
+}
+
+func rulesOf(job *launchd.Job, knobs Knobs) *rules {
+	r := &rules{
+		runAtLoad:   isTrue(job.RunAtLoad),
+		onlyOnce:    isTrue(job.LaunchOnlyOnce),
+		throttle:    defaultThrottle,
+		exitTimeout: defaultExitTimeout,
+		keepAlive:   job.OnDemand != nil && !*job.OnDemand,
+		calendar:    job.StartCalendarInterval.Values,
+		pend:        knobs.PendSpawns,
+		teardown:    knobs.TeardownDelay,
+	}
+	// launchd logs "ThrottleInterval set to zero. You're not that important.
+	// Ignoring."
+	if t := job.ThrottleInterval; t != nil && *t > 0 {
+		r.throttle = seconds(*t)
+	}
+	if t := job.ExitTimeOut; t != nil && *t >= 0 {
+		r.exitTimeout = seconds(*t)
+	}
+	if t := job.StartInterval; t != nil && *t > 0 {
+		r.interval = seconds(*t)
+	}
+	if k := job.KeepAlive; k != nil {
+		if k.Conditions != nil {
+			r.conditions, r.conditional = *k.Conditions, true
+		} else {
+			r.keepAlive = r.keepAlive || k.Always
+		}
+	}
+	return r
+}
+
+// wantedAtLoad follows launchd's core.c: the conditions on the last exit
+// start a job at load, for otherwise they could never come true.
+func (r *rules) wantedAtLoad(outside bool) bool {
+	if isTrue(r.conditions.AfterInitialDemand) {
+		return false
+	}
+	return r.runAtLoad || r.keepAlive || outside ||
+		r.conditions.SuccessfulExit != nil || r.conditions.Crashed != nil
+}
+
+// wantedAfter reports whether the job is to run again after l.Last.
+func (r *rules) wantedAfter(l *life, outside bool) bool {
+	switch c := r.conditions; {
+	case r.onlyOnce || !r.conditionsCount(l):
+		return false
+	case r.keepAlive || outside:
+		return true
+	case c.SuccessfulExit != nil && *c.SuccessfulExit == l.Last.success():
+		return true
+	case c.Crashed != nil && *c.Crashed == l.Last.crash():
+		return true
+	}
+	return false
+}
+
+func (r *rules) conditionsCount(l *life) bool {
+	return l.Demanded || !isTrue(r.conditions.AfterInitialDemand)
+}
+
+// outside reports whether a KeepAlive condition on something other than the
+// job itself holds.
+func (r *rules) outside(exists, loaded, active func(name string) bool) bool {
+	return anyHolds(r.conditions.PathState, exists) ||
+		anyHolds(r.conditions.OtherJobEnabled, loaded) ||
+		anyHolds(r.conditions.OtherJobActive, active)
+}
+
+func anyHolds(wanted map[string]bool, is func(string) bool) bool {
+	for name, want := range wanted {
+		if is(name) == want {
+			return true
+		}
+	}
+	return false
+}
+
+// nextRun is when a job that is idle from now on is to be started; zero is
+// never. An interval counts from the end of the run before.
+func (r *rules) nextRun(now time.Time) time.Time {
+	var next time.Time
+	if r.interval > 0 {
+		next = now.Add(r.interval)
+	}
+	for _, c := range r.calendar {
+		if t := nextMatch(c, now); !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	return next
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+// seconds refuses to overflow: a plist may say any integer.
+func seconds(n int) time.Duration {
+	const most = 100 * 365 * 24 * 3600
+	return time.Duration(min(n, most)) * time.Second
+}

@@ -1,0 +1,230 @@
+package emulator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/filelock"
+	"github.com/haltonlabs/halton-meter/internal/unixsock"
+)
+
+// ErrRunning is the answer of [Supervisor.Run] if another supervisor serves
+// the same Dir. It is no failure: that one is as good.
+var ErrRunning = errors.New("another supervisor serves this directory")
+
+const (
+	defaultIdleExit = 3 * time.Second
+	// housekeeping is how often the supervisor looks at the world outside:
+	// the paths of PathState, and whether its Dir still exists.
+	housekeeping = 500 * time.Millisecond
+	// takeover is how long a new supervisor waits for one that has stopped to
+	// answer but not yet let go of the lock.
+	takeover = 5 * time.Second
+)
+
+// Supervisor is the process that stands for launchd. Set it up and call Run
+// once.
+type Supervisor struct {
+	// Dir is where it keeps its files, all named launchd*. It is created if
+	// missing, with mode 0700, and one supervisor at a time can have it.
+	Dir string
+	// Logger gets what happens to jobs. nil discards it.
+	Logger *slog.Logger
+	// Knobs choose the behaviour; the zero value is a current macOS.
+	Knobs Knobs
+	// IdleExit is how long Run goes on without a loaded job, a variable of
+	// setenv or a client. Zero is 3 s; negative is for ever.
+	IdleExit time.Duration
+	// Now and After replace the clock that throttle, intervals and exit
+	// timeouts go by. nil is that of package time.
+	Now   func() time.Time
+	After func(time.Duration) <-chan time.Time
+}
+
+// Run supervises until it is idle, its Dir is deleted or ctx ends, and then
+// takes down all jobs before it returns. It returns [ErrRunning] if another
+// supervisor is at work in Dir.
+func (s *Supervisor) Run(ctx context.Context) error {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return fmt.Errorf("run supervisor: %w", err)
+	}
+	lock, err := s.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("run supervisor: %w", err)
+	}
+	defer lock.Unlock()
+	locked, err := os.Stat(filepath.Join(s.Dir, lockFile))
+	if err != nil {
+		return fmt.Errorf("run supervisor: %w", err)
+	}
+	r := newRegistry(s)
+	r.restore()
+	ln, err := unixsock.Listen(filepath.Join(s.Dir, sockFile))
+	if err != nil {
+		return fmt.Errorf("run supervisor: %w", err)
+	}
+	r.log.Info("launchd.started", "pid", os.Getpid(), "dir", s.Dir)
+	go r.accept(ln)
+	r.loop(ctx, func() bool {
+		st, err := os.Stat(filepath.Join(s.Dir, lockFile))
+		return errors.Is(err, fs.ErrNotExist) || (err == nil && !os.SameFile(st, locked))
+	})
+	close(r.done)
+	ln.Close()
+	if !r.orphaned {
+		// Only while the lock is held: the next supervisor has its own socket.
+		_ = os.Remove(filepath.Join(s.Dir, sockFile))
+	}
+	r.log.Info("launchd.stopped", "pid", os.Getpid())
+	return nil
+}
+
+// lock waits for a supervisor that is about to go, but not for one that
+// answers.
+func (s *Supervisor) lock(ctx context.Context) (*filelock.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, takeover)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		lock, err := filelock.Try(filepath.Join(s.Dir, lockFile))
+		if !errors.Is(err, filelock.ErrHeld) {
+			return lock, err
+		}
+		if conn, err := unixsock.Dial(ctx, filepath.Join(s.Dir, sockFile)); err == nil {
+			conn.Close()
+			return nil, ErrRunning
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ErrRunning
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Supervisor) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
+}
+
+func (s *Supervisor) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}
+
+func (s *Supervisor) after(d time.Duration) <-chan time.Time {
+	if s.After == nil {
+		return time.After(d)
+	}
+	return s.After(d)
+}
+
+// loop is the one goroutine that touches the registry. All others send it
+// functions to run.
+func (r *registry) loop(ctx context.Context, dirGone func() bool) {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	idleSince := r.sup.now()
+	for {
+		if r.clients > 0 || !r.idle() {
+			idleSince = r.sup.now()
+		}
+		if r.stopping && len(r.jobs) == 0 && r.clients == 0 {
+			return
+		}
+		var wake <-chan time.Time
+		if at := r.nextDue(idleSince); !at.IsZero() {
+			wake = r.sup.after(max(0, at.Sub(r.sup.now())))
+		}
+		select {
+		case f := <-r.calls:
+			f()
+		case <-wake:
+			r.dueJobs()
+			if r.idle() && r.clients == 0 && !r.idleEnd(idleSince).IsZero() && !r.sup.now().Before(r.idleEnd(idleSince)) {
+				return
+			}
+		case <-tick.C:
+			if !r.stopping && dirGone() {
+				r.log.Warn("launchd.directory.gone", "dir", r.sup.Dir)
+				r.orphaned = true
+				r.stop()
+			}
+			r.lookAround()
+		case <-ctx.Done():
+			ctx = context.WithoutCancel(ctx)
+			r.stop()
+		}
+	}
+}
+
+// stop takes all jobs down; the loop ends when the last is gone.
+func (r *registry) stop() {
+	r.stopping = true
+	clear(r.env)
+	for _, j := range r.sorted() {
+		r.step(j, event{kind: bootout})
+	}
+	r.save()
+}
+
+func (r *registry) idle() bool { return len(r.jobs) == 0 && len(r.env) == 0 }
+
+// idleEnd is when an idle supervisor may go; zero is never.
+func (r *registry) idleEnd(since time.Time) time.Time {
+	switch d := r.sup.IdleExit; {
+	case d < 0:
+		return time.Time{}
+	case d == 0:
+		return since.Add(defaultIdleExit)
+	default:
+		return since.Add(d)
+	}
+}
+
+// nextDue is when the loop must wake by itself; zero is never.
+func (r *registry) nextDue(idleSince time.Time) time.Time {
+	var next time.Time
+	if r.idle() && r.clients == 0 {
+		next = r.idleEnd(idleSince)
+	}
+	for _, j := range r.jobs {
+		if d := j.life.Due; !d.IsZero() && (next.IsZero() || d.Before(next)) {
+			next = d
+		}
+	}
+	return next
+}
+
+// accept takes clients until ln is closed.
+func (r *registry) accept(ln net.Listener) {
+	for {
+		conn, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Too many open files, for one: it passes.
+			r.log.Warn("launchd.accept.failed", "error", err)
+			select {
+			case <-r.done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		go r.serve(conn)
+	}
+}
