@@ -18,7 +18,8 @@ var errOwnAddress = errors.New("target is this proxy's own address")
 // guard knows the addresses of our own. It judges resolved addresses, at the
 // moment of connecting, so that no spelling and no name gets around it.
 type guard struct {
-	daemon    func(context.Context) Daemon
+	current   func(context.Context) Daemon // where the daemon is now; may wait for a probe
+	located   func() Daemon                // where it was last
 	forbidden func(netip.AddrPort) bool
 
 	mu        sync.Mutex
@@ -27,7 +28,8 @@ type guard struct {
 
 func (g *guard) configure(e *Edge) {
 	g.forbidden = e.Forbidden
-	g.daemon = func(ctx context.Context) Daemon {
+	g.located = e.health.located
+	g.current = func(ctx context.Context) Daemon {
 		// Only for local targets, which are rare: the daemon may have
 		// moved since its address was last needed.
 		e.health.check(ctx)
@@ -62,30 +64,12 @@ func (g *guard) refuse(ctx context.Context, ap netip.AddrPort) error {
 	if g.forbidden != nil && g.forbidden(ap) {
 		return errOwnAddress
 	}
+	// Any local address with one of our ports: a listener on 0.0.0.0 is
+	// reached through all of them, and 0.0.0.0 itself reaches loopback.
 	if !isLocal(ap.Addr()) {
 		return nil
 	}
-	// Any local address with one of our ports: a listener on 0.0.0.0 is
-	// reached through all of them, and 0.0.0.0 itself reaches loopback.
-	g.mu.Lock()
-	for own := range g.listening {
-		if own.Port() == ap.Port() {
-			g.mu.Unlock()
-			return errOwnAddress
-		}
-	}
-	g.mu.Unlock()
-
-	d := g.daemon(ctx)
-	_, proxy, _ := net.SplitHostPort(d.Proxy)
-	health := ""
-	if u, err := url.Parse(d.HealthURL); err == nil {
-		health = u.Port()
-		if health == "" {
-			health = "80"
-		}
-	}
-	if port := strconv.Itoa(int(ap.Port())); port == proxy || port == health && d.HealthURL != "" {
+	if g.ownsPort(ap.Port(), g.current(ctx)) {
 		return errOwnAddress
 	}
 	return nil
@@ -95,7 +79,7 @@ func (g *guard) refuse(ctx context.Context, ap netip.AddrPort) error {
 // proxy on this machine. Only a port of ours is worth the lookup.
 func (g *guard) refuseName(ctx context.Context, host string, port int) error {
 	loopback := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
-	if g.refuse(ctx, loopback) == nil {
+	if !g.ownsPort(loopback.Port(), g.located()) && (g.forbidden == nil || !g.forbidden(loopback)) {
 		return nil
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -108,6 +92,27 @@ func (g *guard) refuseName(ctx context.Context, host string, port int) error {
 		}
 	}
 	return nil
+}
+
+func (g *guard) ownsPort(port uint16, d Daemon) bool {
+	g.mu.Lock()
+	for own := range g.listening {
+		if own.Port() == port {
+			g.mu.Unlock()
+			return true
+		}
+	}
+	g.mu.Unlock()
+
+	_, proxy, _ := net.SplitHostPort(d.Proxy)
+	health := ""
+	if u, err := url.Parse(d.HealthURL); err == nil && u.Host != "" {
+		if health = u.Port(); health == "" {
+			health = "80"
+		}
+	}
+	text := strconv.Itoa(int(port))
+	return text == proxy || text == health
 }
 
 // control is a net.Dialer's ControlContext, which sees each address that is
