@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -147,6 +149,7 @@ const (
 	maxText     = 4 << 10
 	maxRawUsage = 64 << 10
 	maxTools    = 64
+	maxToolName = 100
 	// maxCount is far above any real count, and far enough below 2^63 that
 	// sums cannot overflow: SQLite's SUM fails the whole query if they do.
 	maxCount = 1 << 40
@@ -154,11 +157,11 @@ const (
 
 // fitText bounds a text that came from the network. Journal (JSON) and
 // database (SQLite's TEXT) must agree on it, so it is made valid UTF-8.
-func fitText(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+func fitText(s string) string { return cutText(s, maxText) }
+
+func cutText(s string, size int) string {
+	// A replacement longer than one byte would make a second cut differ.
+	return strings.ToValidUTF8(s[:min(len(s), size)], "?")
 }
 
 // fitTime cuts t to what the database stores.
@@ -216,7 +219,7 @@ func fitRow(r Row) Row {
 	if len(r.RawUsage) > maxRawUsage {
 		r.RawUsage = nil
 	}
-	r.RawUsage = bytes.ToValidUTF8(r.RawUsage, []byte("\uFFFD"))
+	r.RawUsage = bytes.ToValidUTF8(r.RawUsage, []byte("?"))
 	return r
 }
 
@@ -225,11 +228,11 @@ func fitTools(calls map[string]int64) map[string]int64 {
 		return nil
 	}
 	fitted := make(map[string]int64, min(len(calls), maxTools))
-	for name, n := range calls {
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
 		if len(fitted) == maxTools {
 			break
 		}
-		fitted[fitText(name)] = n
+		fitted[cutText(name, maxToolName)] = calls[name]
 	}
 	return fitted
 }

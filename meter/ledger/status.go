@@ -66,8 +66,8 @@ func (l *Ledger) Status() Status {
 }
 
 // Storable returns nil while a row that is finished now finds a place: in the
-// journal, in the database, or in memory while both fail for a while. It
-// stops returning nil when a quarter of the memory is left, for the exchanges
+// journal, or in memory on its way to the database. It stops returning nil
+// when neither drains and a quarter of the memory is left, for the exchanges
 // in flight. The ledger tries the failed storage again by itself.
 func (l *Ledger) Storable() error {
 	l.mu.Lock()
@@ -75,7 +75,7 @@ func (l *Ledger) Storable() error {
 	switch {
 	case l.closed:
 		return ErrClosed
-	case l.journal.err == nil, l.ready && l.dbErr == nil, l.unsafe < l.c.MaxPending-l.c.MaxPending/4:
+	case l.journal.err == nil, l.unsafe < l.c.MaxPending-l.c.MaxPending/4:
 		return nil
 	}
 	return fmt.Errorf("%w: %d records in memory only: %w", ErrFull, l.unsafe, errors.Join(l.journal.err, l.dbErr))
