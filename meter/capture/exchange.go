@@ -20,6 +20,7 @@ type exchange struct {
 	i      *Interceptor
 	tunnel *tunnel
 	flow   *tap.Flow       // nil: no record
+	upload *upload         // nil: no body
 	client context.Context // ends when the client goes away
 	done   bool            // ServeHTTP returned in the ordinary way
 
@@ -89,6 +90,9 @@ func isUpgrade(r *http.Request) bool {
 // close ends the exchange's record, however the exchange ended. It runs
 // deferred, also in a panic.
 func (x *exchange) close() {
+	if x.upload != nil {
+		x.upload.finish()
+	}
 	x.mu.Lock()
 	outcome, err := x.outcome, x.err
 	x.mu.Unlock()
@@ -146,6 +150,9 @@ func (x *exchange) failed(err error) {
 
 // answered takes the response's head, before the client gets it.
 func (x *exchange) answered(res *http.Response) error {
+	if x.upload != nil {
+		x.upload.respond()
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.i.counts.upgraded.Add(1)
 		return nil

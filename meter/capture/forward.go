@@ -82,8 +82,16 @@ func rewrite(r *httputil.ProxyRequest) {
 	// transport then looks for trailers. ReverseProxy gave it a copy.
 	r.Out.Trailer = r.In.Trailer
 
+	body := r.In.Body
+	if r.Out.Body == nil {
+		body = nil
+	}
 	if x.flow != nil {
-		r.Out.Body = x.flow.Request(r.Out.Header, r.Out.Body)
+		body = x.flow.Request(r.Out.Header, body)
+	}
+	if body != nil {
+		x.upload = &upload{src: body, interrupt: r.In.ProtoMajor == 2}
+		x.upload.attach(r.Out)
 	}
 }
 
