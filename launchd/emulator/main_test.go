@@ -2,7 +2,6 @@ package emulator_test
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -137,6 +136,15 @@ func (b *bench) until(what string, is func(*launchd.Service) bool) *launchd.Serv
 	return nil
 }
 
+func (b *bench) awaitGone() {
+	b.t.Helper()
+	for end := time.Now().Add(patience); b.Run("print", b.target()).Code != 113; {
+		if time.Now().After(end) {
+			b.t.Fatalf("%s stays", b.target())
+		}
+	}
+}
+
 // supervisor is the process number in the log of the one that runs now.
 func (b *bench) supervisor() int {
 	b.t.Helper()
@@ -156,20 +164,6 @@ func (b *bench) supervisor() int {
 	}
 	b.t.Fatal("no supervisor in the log")
 	return 0
-}
-
-// state is a file of the emulator, decoded.
-func (b *bench) state(file string) map[string]any {
-	b.t.Helper()
-	data, err := os.ReadFile(filepath.Join(b.Dir, file))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	var v map[string]any
-	if err := json.Unmarshal(data, &v); err != nil {
-		b.t.Fatal(err)
-	}
-	return v
 }
 
 // noneLeft fails the test if a process of the job lives.

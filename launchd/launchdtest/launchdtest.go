@@ -92,7 +92,11 @@ func Start(t testing.TB, knobs emulator.Knobs) *Emulator {
 	if err != nil {
 		t.Fatalf("encode role: %v", err)
 	}
-	e := &Emulator{Dir: r.Dir, t: t, self: self, env: append(os.Environ(), envRole+"="+string(value))}
+	e := &Emulator{Dir: r.Dir, t: t, self: self, env: append(os.Environ(),
+		envRole+"="+string(value),
+		// The race detector would have each process linger for a second.
+		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"),
+	)}
 	t.Cleanup(func() {
 		// A job may take its whole exit timeout, twice on a busy machine.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
