@@ -37,6 +37,7 @@ func accept(ctx context.Context, ln net.Listener, log *slog.Logger, handle func(
 			case <-timer.C:
 			case <-ctx.Done():
 				timer.Stop()
+				return nil
 			}
 			pause = min(2*pause, longest)
 		}

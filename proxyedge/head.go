@@ -235,13 +235,14 @@ func parseAuthority(s string) (host string, port int, err error) {
 	}
 	if bracketed {
 		addr, err := netip.ParseAddr(host)
-		if err != nil || !addr.Is6() {
+		if err != nil || !addr.Is6() || addr.Zone() != "" {
 			return bad("malformed IPv6 literal")
 		}
 		return addr.String(), port, nil
 	}
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	if host == "" || len(host) > 253 || strings.HasPrefix(host, ".") || strings.Contains(host, "..") {
+	rooted := strings.ToLower(host)
+	host = strings.TrimSuffix(rooted, ".")
+	if host == "" || len(host) > 253 || host[0] == '.' || strings.Contains(rooted, "..") {
 		return bad("malformed host")
 	}
 	for _, c := range []byte(host) {
