@@ -63,8 +63,7 @@ func ExampleExhaustedError() {
 			{Port: 8865, Err: os.ErrPermission, Holder: portalloc.Holder{User: "0"}},
 		},
 	}
-	var exhausted *portalloc.ExhaustedError
-	if errors.As(err, &exhausted) {
+	if exhausted, ok := errors.AsType[*portalloc.ExhaustedError](err); ok {
 		fmt.Println(len(exhausted.Attempts), "tried")
 	}
 	fmt.Println(err)

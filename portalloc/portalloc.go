@@ -53,6 +53,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -122,8 +123,7 @@ func (n Negotiation) Negotiate(ctx context.Context) (*Allocation, error) {
 		return nil, err
 	}
 	alloc, last, err := n.negotiate(ctx)
-	var exhausted *ExhaustedError
-	if errors.As(err, &exhausted) {
+	if exhausted, ok := errors.AsType[*ExhaustedError](err); ok {
 		addHolders(ctx, exhausted.Attempts, last) // slow, so without the lock
 	}
 	return alloc, err
@@ -242,9 +242,7 @@ func (n Negotiation) keptFor(port int, p Port, last Record) string {
 // negotiated here.
 func (n Negotiation) others(last Record) map[string]int {
 	ports := map[string]int{}
-	for name, port := range last.Ports {
-		ports[name] = port
-	}
+	maps.Copy(ports, last.Ports)
 	for name, port := range n.Known {
 		if port == 0 && ports[name] != 0 {
 			continue

@@ -184,6 +184,6 @@ func Get(ctx context.Context, client *http.Client, url string) error {
 	}
 	// Read so that the connection can be kept, but not what a stranger on
 	// the port may send without end.
-	io.CopyN(io.Discard, resp.Body, 64<<10)
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 	return resp.Body.Close()
 }

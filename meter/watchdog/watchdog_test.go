@@ -87,7 +87,7 @@ func TestRunTimes(t *testing.T) {
 						if want := time.Duration(next-1) * poll; time.Since(start) != want {
 							t.Errorf("probe %d at %v, want %v", next, time.Since(start), want)
 						}
-						if tt.probes[next-1] == errHang {
+						if errors.Is(tt.probes[next-1], errHang) {
 							<-ctx.Done()
 							return ctx.Err()
 						}
