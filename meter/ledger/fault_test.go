@@ -366,9 +366,11 @@ func TestDeletedJournalIsMadeAnew(t *testing.T) {
 
 func TestSecondWriterHarmsNothing(t *testing.T) {
 	dir := t.TempDir()
-	first := mustOpen(t, Config{Dir: dir}, quick())
+	patient := quick()
+	patient.busy = defaultTuning().busy
+	first := mustOpen(t, Config{Dir: dir}, patient)
 	must(t, first.Begin(Opening{ID: "a", RequestedAt: start}))
-	second := mustOpen(t, Config{Dir: dir}, quick())
+	second := mustOpen(t, Config{Dir: dir}, patient)
 	must(t, second.Finish(row("b", 0)))
 	must(t, second.Close(t.Context()))
 	must(t, first.Finish(row("a", 0)))
