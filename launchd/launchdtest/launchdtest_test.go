@@ -1,0 +1,63 @@
+package launchdtest_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
+	"github.com/haltonlabs/halton-meter/launchd/launchdtest"
+)
+
+func TestMain(m *testing.M) { launchdtest.Main(m) }
+
+func TestEmulatorConforms(t *testing.T) {
+	for _, system := range []emulator.OS{emulator.MacOS12, emulator.MacOS13, emulator.MacOS15, emulator.MacOS26} {
+		t.Run(fmt.Sprintf("macOS %d", system), func(t *testing.T) {
+			t.Parallel()
+			plain := launchdtest.Start(t, emulator.Knobs{OS: system})
+			launchdtest.Conform(t, func(t *testing.T, knobs *emulator.Knobs) launchdtest.Subject {
+				e := plain
+				if knobs != nil {
+					k := *knobs
+					k.OS = system
+					e = launchdtest.Start(t, k)
+				}
+				return launchdtest.Subject{Run: e.Run, OS: system}
+			}, launchdtest.Rows())
+		})
+	}
+}
+
+// TestLaunchctlConforms asks the launchctl that HALTON_CONFORMANCE names: on a
+// Mac with a logged-in user, /bin/launchctl. Nothing else is real, so without
+// the variable there is nobody to ask.
+func TestLaunchctlConforms(t *testing.T) {
+	for _, path := range filepath.SplitList(os.Getenv("HALTON_CONFORMANCE")) {
+		subject := launchdtest.Subject{Real: true, Run: func(args ...string) launchdtest.Result {
+			cmd := exec.Command(path, args...)
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			var exit *exec.ExitError
+			if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			return launchdtest.Result{Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+		}}
+		launchdtest.Conform(t, func(*testing.T, *emulator.Knobs) launchdtest.Subject { return subject }, launchdtest.Rows())
+	}
+}
+
+func TestRowsCiteTheirEvidence(t *testing.T) {
+	seen := map[string]bool{}
+	for _, row := range launchdtest.Rows() {
+		if row.Evidence == "" || row.Name == "" || seen[row.Name] || len(row.Steps) == 0 {
+			t.Errorf("row %q lacks evidence or steps, or is double", row.Name)
+		}
+		seen[row.Name] = true
+	}
+}
