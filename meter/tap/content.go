@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/zstd"
 )
 
 // maxCodings bounds how many codings may lie over one another. Two are
@@ -96,20 +95,19 @@ func (c *content) push(coding string) error {
 		if err := c.lease.add(brotliMemory); err != nil {
 			return err
 		}
-		c.r = &brotliReader{r: brotli.NewReader(c.r), window: lease{tap: c.lease.tap}}
-		c.close = append(c.close, c.r.(*brotliReader).window.free)
+		r := &brotliReader{r: brotli.NewReader(c.r), window: lease{tap: c.lease.tap}}
+		c.r = r
+		c.close = append(c.close, r.window.free)
 	case "zstd":
 		if err := c.lease.add(zstdMemory); err != nil {
 			return err
 		}
-		frames := &zstdFrames{src: bufio.NewReaderSize(c.r, 4<<10), window: lease{tap: c.lease.tap}}
-		// With a concurrency of one the decoder has no goroutines.
-		r, err := zstd.NewReader(frames, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		r, err := newZstd(c.r, c.lease.tap)
 		if err != nil {
 			return err
 		}
 		c.r = r
-		c.close = append(c.close, r.Close, frames.window.free)
+		c.close = append(c.close, r.close)
 	default:
 		return errors.New("unknown content coding")
 	}

@@ -29,6 +29,11 @@ func (f *Flow) run() {
 		r.request()
 		r.response()
 	})
+	if !sound {
+		for _, d := range []*direction{&f.req, &f.resp} {
+			(&source{f: f, d: d}).stop()
+		}
+	}
 	f.awaitEnd()
 	if sound {
 		r.guard(func() {

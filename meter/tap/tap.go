@@ -128,7 +128,7 @@ func (t *Tap) finish(f *Flow, r Record) {
 		if p := recover(); p != nil {
 			// A panic in a goroutine ends the process, and with it every
 			// open connection of the user.
-			t.logger().Error("tap.done.panicked", "id", f.exchange.ID, "panic", fmt.Sprint(p))
+			t.logger().Error("tap.done.panicked", "id", f.exchange.ID, "panic", fmt.Sprintf("%T", p))
 		}
 		t.mu.Lock()
 		delete(t.live, f)

@@ -14,6 +14,34 @@ const maxWindow = 8 << 20
 
 var errWindow = errors.New("zstd: the window is larger than RFC 9659 allows")
 
+// zstdReader decodes the zstd coding.
+type zstdReader struct {
+	frames *zstdFrames
+	dec    *zstd.Decoder
+}
+
+func newZstd(r io.Reader, t *Tap) (*zstdReader, error) {
+	frames := &zstdFrames{src: bufio.NewReaderSize(r, 4<<10), window: lease{tap: t}}
+	// With a concurrency of one the decoder has no goroutines.
+	dec, err := zstd.NewReader(frames, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	return &zstdReader{frames, dec}, err
+}
+
+func (z *zstdReader) Read(p []byte) (int, error) {
+	n, err := z.dec.Read(p)
+	// The decoder takes a cut before a frame's magic number is complete for
+	// the end.
+	if err != nil && z.frames.err != nil {
+		err = z.frames.err
+	}
+	return n, err
+}
+
+func (z *zstdReader) close() {
+	z.dec.Close()
+	z.frames.window.free()
+}
+
 // zstdFrames passes zstd frames (RFC 8878, section 3.1) through and reserves
 // the memory of each one's window before the decoder sees its header, since
 // the decoder allocates it at once.
@@ -23,6 +51,7 @@ type zstdFrames struct {
 	left   int64 // of the part that is being passed through
 	state  zstdState
 	sum    bool // the frame ends with a checksum
+	err    error
 }
 
 type zstdState int
@@ -34,14 +63,18 @@ const (
 )
 
 func (z *zstdFrames) Read(p []byte) (int, error) {
-	for z.left == 0 {
-		if err := z.advance(); err != nil {
-			return 0, err
-		}
+	for z.left == 0 && z.err == nil {
+		z.err = z.advance()
+	}
+	if z.err != nil {
+		return 0, z.err
 	}
 	n, err := z.src.Read(p[:min(int64(len(p)), z.left)])
 	z.left -= int64(n)
-	return n, err
+	if n == 0 {
+		z.err = unexpected(err)
+	}
+	return n, z.err
 }
 
 // advance finds the length of the next part: a frame's header, a block with
