@@ -127,7 +127,8 @@ func (r *Reader) Last(ctx context.Context) (_ *Row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	rows, err := v.rows(ctx, allRows+" ORDER BY requested_at DESC, id DESC LIMIT 1")
+	query, _ := selectRows(nil, nil)
+	rows, err := v.rows(ctx, query+" ORDER BY requested_at DESC, id DESC LIMIT 1")
 	if err != nil {
 		return nil, fmt.Errorf("read ledger: %w", err)
 	}

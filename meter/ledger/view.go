@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -130,21 +131,26 @@ func connect(ctx context.Context, dsn string) (*view, error) {
 
 func (v *view) close() error { return v.db.Close() }
 
-// allRows selects from the database and, for what it lacks, the journal. The
-// caller appends a WHERE or an ORDER.
-var allRows = func() string {
-	inTable := make([]string, len(columns))
+// selectRows selects from the database and, for what it lacks, the journal.
+// Conditions name a column as "$column". They stand in both halves, because
+// then SQLite merges these by their indexes; around them, it would sort all.
+func selectRows(conditions []string, args []any) (query string, doubled []any) {
+	stored := make([]string, len(columns))
 	for i, c := range columns {
-		inTable[i] = "r." + c
+		stored[i] = "r." + c
 		if c == "project" {
-			inTable[i] = "p.slug AS project"
+			stored[i] = "p.slug AS project"
 		}
 	}
-	return "SELECT " + strings.Join(columns, ", ") + " FROM (" +
-		"SELECT " + strings.Join(inTable, ", ") + " FROM main.requests r JOIN main.projects p ON p.id = r.project_id" +
-		" UNION ALL SELECT " + strings.Join(columns, ", ") + " FROM temp.journaled j" +
-		" WHERE NOT EXISTS (SELECT 1 FROM main.requests r WHERE r.id = j.id))"
-}()
+	where := strings.Join(append(conditions, "true"), " AND ")
+	query = "SELECT " + strings.Join(stored, ", ") +
+		" FROM main.requests r JOIN main.projects p ON p.id = r.project_id WHERE " +
+		strings.NewReplacer("$project", "p.slug", "$", "r.").Replace(where) +
+		" UNION ALL SELECT " + strings.Join(columns, ", ") +
+		" FROM temp.journaled j WHERE " + strings.ReplaceAll(where, "$", "j.") +
+		" AND NOT EXISTS (SELECT 1 FROM main.requests r WHERE r.id = j.id)"
+	return query, append(slices.Clone(args), args...)
+}
 
 // overlay puts the rows of the journal into the temporary table.
 func (v *view) overlay(ctx context.Context, rows []Row) error {
@@ -180,15 +186,15 @@ func (v *view) overlay(ctx context.Context, rows []Row) error {
 // where renders the conditions of q.
 func (q Query) where() (conditions []string, args []any) {
 	if !q.Since.IsZero() {
-		conditions = append(conditions, "requested_at >= ?")
+		conditions = append(conditions, "$requested_at >= ?")
 		args = append(args, ceilMicro(q.Since))
 	}
 	if !q.Until.IsZero() {
-		conditions = append(conditions, "requested_at < ?")
+		conditions = append(conditions, "$requested_at < ?")
 		args = append(args, ceilMicro(q.Until))
 	}
 	if q.Project != "" {
-		conditions = append(conditions, "project = ?")
+		conditions = append(conditions, "$project = ?")
 		args = append(args, q.Project)
 	}
 	return conditions, args
@@ -203,21 +209,15 @@ func ceilMicro(t time.Time) int64 {
 	return us
 }
 
-func whereClause(conditions []string) string {
-	if len(conditions) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(conditions, " AND ")
-}
-
 // page returns the first n rows of q that come after the given one.
 func (v *view) page(ctx context.Context, q Query, after *Row, n int) ([]Row, error) {
 	conditions, args := q.where()
 	if after != nil {
-		conditions = append(conditions, "(requested_at, id) > (?, ?)")
+		conditions = append(conditions, "($requested_at, $id) > (?, ?)")
 		args = append(args, after.RequestedAt.UnixMicro(), after.ID)
 	}
-	return v.rows(ctx, allRows+whereClause(conditions)+" ORDER BY requested_at, id LIMIT ?", append(args, n)...)
+	query, args := selectRows(conditions, args)
+	return v.rows(ctx, query+" ORDER BY requested_at, id LIMIT ?", append(args, n)...)
 }
 
 func (v *view) rows(ctx context.Context, query string, args ...any) (_ []Row, err error) {
@@ -250,13 +250,13 @@ func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 	if !ok {
 		return nil, fmt.Errorf("group totals by %q: unknown grouping", by)
 	}
-	conditions, args := q.where()
+	from, args := selectRows(q.where())
 	rows, err := v.db.QueryContext(ctx, "SELECT "+g.key+" AS key, "+g.provider+` AS beside,
 		count(*), sum(status <> 'success'), sum(cost_nano_usd IS NULL), sum(NOT tokens_complete),
 		ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0), ifnull(sum(thinking_tokens), 0),
 		ifnull(sum(cache_read_tokens), 0), ifnull(sum(cache_write_tokens), 0), ifnull(sum(cache_write_1h_tokens), 0),
 		ifnull(sum(cost_nano_usd), 0) AS cost, max(requested_at)
-		FROM (`+allRows+")"+whereClause(conditions)+" GROUP BY 1, 2 ORDER BY "+g.order, args...)
+		FROM (`+from+") GROUP BY 1, 2 ORDER BY "+g.order, args...)
 	if err != nil {
 		return nil, err
 	}
