@@ -110,7 +110,7 @@ func TestBadCodings(t *testing.T) {
 // costs no more memory than allowed.
 func TestInflationIsCapped(t *testing.T) {
 	const limit = 256 << 10
-	bomb := make([]byte, 32<<20)
+	bomb := make([]byte, 8<<20)
 	for _, coding := range codings[1:] {
 		encoding, data := compress(coding, bomb)
 		small := &tap.Tap{MaxBody: limit}

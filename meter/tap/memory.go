@@ -63,7 +63,7 @@ func (b *buffer) write(p []byte) error {
 		p, err = p[:room], errTooLong
 	}
 	if need := len(b.b) + len(p); need > cap(b.b) {
-		if !b.grow(max(need, min(2*cap(b.b), b.max))) && !b.grow(need) {
+		if !b.grow(max(need, min(max(2*cap(b.b), 512), b.max))) && !b.grow(need) {
 			p, err = p[:cap(b.b)-len(b.b)], errNoRoom
 		}
 	}
