@@ -266,8 +266,12 @@ func (k *keeper) offer() {
 		}
 		if err != nil {
 			k.gone = err
-			closeWrite(k.daemon.conn)
-			k.arm(e.CommitTimeout)
+			if errors.Is(err, io.EOF) {
+				closeWrite(k.daemon.conn)
+				k.arm(e.CommitTimeout)
+			} else {
+				k.arm(-time.Hour) // reset: nobody waits any more
+			}
 			return
 		}
 		k.kept = append(k.kept, b[:n]...)

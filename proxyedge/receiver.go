@@ -33,8 +33,9 @@ type Receiver struct {
 	// Nil: everything is admitted.
 	Admit func(Chain) error
 
-	// Handle serves the tunnel; the client's first bytes are a TLS record.
-	// It owns conn and must close it. ctx is Serve's; Serve waits for
+	// Handle serves the tunnel; the client's first bytes are a TLS record,
+	// and Handle must not write before it has read some of them. It owns
+	// conn and must close it. ctx is Serve's; Serve waits for
 	// Handle to return. conn is what the listener returned, unwrapped.
 	Handle func(ctx context.Context, conn net.Conn, c Chain)
 

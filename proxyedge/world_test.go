@@ -309,15 +309,23 @@ func (w *world) expectDirect(c *client, sent, reason string) {
 	}
 }
 
-var watched sync.Map
+var watched sync.Map // names of tests
 
 // noLeaks fails a test that leaves goroutines of this package behind. It must
-// come before the first of them, so that its cleanup is the last.
+// come before the first of them, so that its cleanup is the last. Subtests of
+// a watched test are left to it.
 func noLeaks(t *testing.T) {
 	t.Helper()
-	if _, again := watched.LoadOrStore(t, true); again {
-		return
+	parent := ""
+	for name := range strings.SplitSeq(t.Name(), "/") {
+		parent += name
+		if _, again := watched.Load(parent); again {
+			return
+		}
+		parent += "/"
 	}
+	watched.Store(t.Name(), true)
+	t.Cleanup(func() { watched.Delete(t.Name()) })
 	t.Cleanup(func() {
 		var left []string
 		for range 2000 {
