@@ -8,6 +8,7 @@ import (
 // OS is a macOS release whose launchd is emulated.
 type OS int
 
+// The releases whose answers differ.
 const (
 	MacOS12 OS = 12
 	MacOS13 OS = 13

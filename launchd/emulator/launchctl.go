@@ -97,7 +97,7 @@ func (l *Launchctl) startAndAsk(ctx context.Context, req request) (reply, error)
 	for {
 		if ended == nil {
 			var err error
-			if ended, err = l.start(); err != nil {
+			if ended, err = l.start(ctx); err != nil {
 				return reply{}, err
 			}
 		}
@@ -119,7 +119,7 @@ func (l *Launchctl) startAndAsk(ctx context.Context, req request) (reply, error)
 }
 
 // start runs the supervisor's program. The channel tells how it ended.
-func (l *Launchctl) start() (<-chan error, error) {
+func (l *Launchctl) start(ctx context.Context) (<-chan error, error) {
 	if len(l.Start) == 0 {
 		return nil, errors.New("start supervisor: no command to start one is set")
 	}
@@ -130,7 +130,7 @@ func (l *Launchctl) start() (<-chan error, error) {
 	if st, err := os.Stat(path); err == nil && st.Size() > maxLog {
 		_ = os.Rename(path, path+".1")
 	}
-	cmd := exec.Command(l.Start[0], l.Start[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), l.Start[0], l.Start[1:]...)
 	cmd.Dir = "/"
 	// The log is a help, not a condition.
 	if log, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err == nil {
@@ -149,17 +149,29 @@ func (l *Launchctl) start() (<-chan error, error) {
 // Stop ends the supervisor in dir, if there is one, with all its jobs, and
 // returns when it is gone.
 func Stop(ctx context.Context, dir string) error {
-	_, err := ask(ctx, dir, request{Verb: verbStop})
-	if err != nil && !errors.Is(err, errNotGreeted) {
-		return fmt.Errorf("stop supervisor: %w", err)
-	}
 	path := filepath.Join(dir, lockFile)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := ask(ctx, dir, request{Verb: verbStop}); err != nil && !errors.Is(err, errNotGreeted) {
+			return fmt.Errorf("stop supervisor: %w", err)
+		}
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		lock, err := filelock.Try(path)
+		if err == nil {
+			return lock.Unlock()
+		}
+		if !errors.Is(err, filelock.ErrHeld) {
+			return fmt.Errorf("stop supervisor: %w", err)
+		}
+		// It takes its jobs down; or another one, started at the same time,
+		// has just found the lock free, and is to be asked too.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("stop supervisor: %w: %w", err, context.Cause(ctx))
+		case <-tick.C:
+		}
 	}
-	lock, err := filelock.Wait(ctx, path)
-	if err != nil {
-		return fmt.Errorf("stop supervisor: %w", err)
-	}
-	return lock.Unlock()
 }

@@ -2,7 +2,6 @@ package emulator
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -168,11 +167,11 @@ func (r *registry) spawnFailed(j *job, err error) {
 }
 
 func (r *registry) exited(j *job, status exitStatus) {
-	level := slog.LevelInfo
+	log := r.log.Info
 	if status == j.life.Last {
-		level = slog.LevelDebug // a crash loop must not fill the disk
+		log = r.log.Debug // a crash loop must not fill the disk
 	}
-	r.log.Log(context.Background(), level, "launchd.job.exited", "label", j.key.label, "pid", j.life.PID, "status", status.line())
+	log("launchd.job.exited", "label", j.key.label, "pid", j.life.PID, "status", status.line())
 	r.step(j, event{kind: exited, status: status})
 }
 

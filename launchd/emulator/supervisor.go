@@ -32,8 +32,9 @@ const (
 // Supervisor is the process that stands for launchd. Set it up and call Run
 // once.
 type Supervisor struct {
-	// Dir is where it keeps its files, all named launchd*. It is created if
-	// missing, with mode 0700, and one supervisor at a time can have it.
+	// Dir is where it keeps its files, all named launchd*. One supervisor at
+	// a time can have it. It must exist: a supervisor that comes late must
+	// not bring back what an uninstaller has just removed.
 	Dir string
 	// Logger gets what happens to jobs. nil discards it.
 	Logger *slog.Logger
@@ -52,9 +53,6 @@ type Supervisor struct {
 // takes down all jobs before it returns. It returns [ErrRunning] if another
 // supervisor is at work in Dir.
 func (s *Supervisor) Run(ctx context.Context) error {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return fmt.Errorf("run supervisor: %w", err)
-	}
 	lock, err := s.lock(ctx)
 	if err != nil {
 		return fmt.Errorf("run supervisor: %w", err)
@@ -136,6 +134,7 @@ func (s *Supervisor) after(d time.Duration) <-chan time.Time {
 func (r *registry) loop(ctx context.Context, dirGone func() bool) {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
+	end := ctx.Done()
 	idleSince := r.sup.now()
 	for {
 		if r.clients > 0 || !r.idle() {
@@ -163,8 +162,8 @@ func (r *registry) loop(ctx context.Context, dirGone func() bool) {
 				r.stop()
 			}
 			r.lookAround()
-		case <-ctx.Done():
-			ctx = context.WithoutCancel(ctx)
+		case <-end:
+			end = nil
 			r.stop()
 		}
 	}

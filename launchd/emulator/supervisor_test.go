@@ -127,7 +127,8 @@ func TestTheClockDrivesTheThrottle(t *testing.T) {
 			t.Fatalf("9 s after spawn %d: state %q, runs %d", runs, s.State, s.Runs)
 		}
 		c.advance(time.Second)
-		for s := service(); s.Runs == runs; s = service() {
+		for s := service(); s.Runs == runs; {
+			s = service()
 		}
 	}
 }

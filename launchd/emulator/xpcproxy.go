@@ -114,6 +114,7 @@ func redirect(fd int, path string, flag int) error {
 		return nil
 	}
 	if flag&os.O_CREATE != 0 {
+		//nolint:gosec // the job's umask decides, as it does for the file
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			return fmt.Errorf("open job's descriptor %d: %w", fd, err)
 		}

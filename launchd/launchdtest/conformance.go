@@ -23,9 +23,11 @@ type Row struct {
 	// contain what Args may; empty is a job that sleeps and is started by
 	// kickstart only.
 	Plist string
-	// Mode is that of the plist file; zero is 0644, negative is no file.
-	Mode  int
-	Steps []Step
+	// Mode is that of the plist file; zero is 0644.
+	Mode os.FileMode
+	// NoFile leaves the plist unwritten.
+	NoFile bool
+	Steps  []Step
 	// Knobs, if not nil, is what the emulator needs to be in the situation;
 	// a real launchctl cannot be brought into it, and skips the row.
 	Knobs *emulator.Knobs
@@ -85,8 +87,11 @@ func Conform(t *testing.T, start func(t *testing.T, knobs *emulator.Knobs) Subje
 
 func (r Row) applies(s Subject) bool {
 	root := os.Getuid() == 0
-	return !(s.Real && r.Knobs != nil) && (s.OS == 0 || s.OS >= r.MinOS) &&
-		!(r.Root && !root) && !(r.User && root)
+	switch {
+	case s.Real && r.Knobs != nil, s.OS != 0 && s.OS < r.MinOS, r.Root && !root, r.User && root:
+		return false
+	}
+	return true
 }
 
 const sleeper = `<key>ProgramArguments</key><array><string>/bin/sh</string><string>-c</string><string>exec sleep 1000</string></array>
@@ -98,7 +103,7 @@ func (r Row) check(t *testing.T, s Subject) {
 	target := domain + "/" + conformanceLabel
 	fill := strings.NewReplacer("{domain}", domain, "{target}", target, "{label}", conformanceLabel,
 		"{plist}", plist, "{ready}", plist+".ready", "{uid}", strconv.Itoa(os.Getuid()))
-	if r.Mode >= 0 {
+	if !r.NoFile {
 		r.write(t, plist, fill)
 	}
 	t.Cleanup(func() {
@@ -128,7 +133,7 @@ func (r Row) check(t *testing.T, s Subject) {
 
 func (r Row) write(t *testing.T, path string, fill *strings.Replacer) {
 	t.Helper()
-	body, mode := r.Plist, os.FileMode(r.Mode)
+	body, mode := r.Plist, r.Mode
 	if body == "" {
 		body = sleeper
 	}

@@ -132,7 +132,8 @@ func (e *Emulator) Run(args ...string) Result {
 
 func run(t testing.TB, exe string, env, args []string) Result {
 	t.Helper()
-	cmd := exec.Command(exe, args...)
+	// Not the test's context, which ends before its cleanups run.
+	cmd := exec.CommandContext(context.Background(), exe, args...)
 	cmd.Env = env
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -98,7 +98,7 @@ func Rows() []Row {
 			Steps: []Step{{Args: "bootstrap {domain} {plist}", Codes: []int{5, 122}, Stderr: "Bootstrap failed: "}},
 		},
 		{
-			Name: "bootstrap of a missing file", Evidence: "several issues: NousResearch/hermes-agent, openclaw/openclaw", Mode: -1,
+			Name: "bootstrap of a missing file", Evidence: "several issues: NousResearch/hermes-agent, openclaw/openclaw", NoFile: true,
 			Steps: []Step{{Args: "bootstrap {domain} {plist}", Codes: []int{5}, Stderr: "Bootstrap failed: 5: Input/output error"}},
 		},
 		{
