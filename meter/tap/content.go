@@ -21,7 +21,7 @@ const maxCodings = 3
 // The memory of the decompressors, without zstd's and brotli's windows.
 const (
 	flateMemory  = 56 << 10  // a 32 KiB window, code tables, 4 KiB of input
-	brotliMemory = 160 << 10 // 32 KiB of input, tree groups
+	brotliMemory = 320 << 10 // 32 KiB of input, tree groups, the ring of a first block
 	zstdMemory   = 640 << 10 // blocks of 128 KiB: input, literals, sequences, two of output
 )
 

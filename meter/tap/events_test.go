@@ -44,13 +44,18 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, size := range []int{1, 2, 3, 1 << 20} {
-				rec, p := exchange{header: header(sse), resp: body(tc.body, size)}.pass(t)
+				p := &recorder{}
+				tap.Feed(p, 200, header(sse), tc.body, size, true)
 				if diff := cmp.Diff(tc.want, p.Events); diff != "" {
 					t.Errorf("in pieces of %d (-want +got):\n%s", size, diff)
 				}
-				if !p.EOF || !rec.Complete || len(p.Bodies) > 0 {
-					t.Errorf("eof %v, complete %v, %d bodies; want a whole stream", p.EOF, rec.Complete, len(p.Bodies))
-				}
+			}
+			rec, p := exchange{header: header(sse), resp: body(tc.body)}.pass(t)
+			if diff := cmp.Diff(tc.want, p.Events); diff != "" {
+				t.Errorf("through a flow (-want +got):\n%s", diff)
+			}
+			if !p.EOF || !rec.Complete || len(p.Bodies) > 0 {
+				t.Errorf("eof %v, complete %v, %d bodies; want a whole stream", p.EOF, rec.Complete, len(p.Bodies))
 			}
 		})
 	}
@@ -68,6 +73,13 @@ func TestCutEvents(t *testing.T) {
 		"data: 1\n\n: comment \n\nda":   {{"", "1"}},
 		"data: 1\n\ndata: 2\ndata: 3\n": {{"", "1"}, {"", "2\n3"}},
 	} {
+		for size := range 4 {
+			p := &recorder{}
+			tap.Feed(p, 200, header(sse), text, size, false)
+			if diff := cmp.Diff(want, p.Events); diff != "" {
+				t.Errorf("%q in pieces of %d (-want +got):\n%s", text, size, diff)
+			}
+		}
 		cut := body(text, 5)
 		cut.err = errBroken
 		rec, p := exchange{header: header(sse), resp: cut, outcome: tap.UpstreamFailed}.pass(t)
@@ -81,7 +93,8 @@ func TestLines(t *testing.T) {
 	const text = "{\"a\":1}\n\n  {\"b\":2} \r\n\x1e{\"c\":3}\n{\"d\":4}"
 	want := []event{{"", `{"a":1}`}, {"", `{"b":2}`}, {"", `{"c":3}`}, {"", `{"d":4}`}}
 	for _, contentType := range []string{"application/x-ndjson", "application/jsonl", "application/json-seq"} {
-		_, p := exchange{header: header(contentType), resp: body(text, 3)}.pass(t)
+		p := &recorder{}
+		tap.Feed(p, 200, header(contentType), text, 3, true)
 		if diff := cmp.Diff(want, p.Events); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", contentType, diff)
 		}
@@ -129,7 +142,8 @@ func TestForm(t *testing.T) {
 		"binary as anything": {"application/vnd.amazon.eventstream", "\x00\x00\x00\x10", nil, []string{"\x00\x00\x00\x10"}},
 	} {
 		for _, size := range []int{1, 1 << 20} {
-			_, p := exchange{status: 529, header: header(tc.contentType), resp: body(tc.body, size)}.pass(t)
+			p := &recorder{}
+			tap.Feed(p, 529, header(tc.contentType), tc.body, size, true)
 			if diff := cmp.Diff(tc.events, p.Events); diff != "" {
 				t.Errorf("%s, in pieces of %d: events (-want +got):\n%s", name, size, diff)
 			}
@@ -148,6 +162,11 @@ func TestForm(t *testing.T) {
 func TestSameEvents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text, want := drawStream(t)
+		split := &recorder{}
+		tap.Feed(split, 200, header(sse), text, rapid.IntRange(1, 40).Draw(t, "piece"), true)
+		if diff := cmp.Diff(want, split.Events); diff != "" {
+			t.Fatalf("%q in pieces (-want +got):\n%s", text, diff)
+		}
 		data := []byte(text)
 		var encodings []string
 		for _, coding := range rapid.SliceOfN(rapid.SampledFrom(codings), 0, 3).Draw(t, "codings") {
@@ -231,7 +250,8 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
 		// A comment first makes every input a stream of events.
 		data = append([]byte(":\n"), data...)
-		_, p := exchange{header: http.Header{}, resp: body(string(data), int(size))}.pass(t)
+		p := &recorder{}
+		tap.Feed(p, 200, http.Header{}, string(data), int(size), true)
 		if diff := cmp.Diff(interpret(data), p.Events); diff != "" {
 			t.Fatalf("%q (-want +got):\n%s", data, diff)
 		}

@@ -1,7 +1,27 @@
 package tap
 
+import (
+	"net/http"
+
+	"github.com/haltonlabs/halton-meter/meter/provider"
+)
+
 // Used is how much of MaxTotal is reserved.
 func (t *Tap) Used() int64 { return t.used.Load() }
 
 // MaxEvent is the bound of one event of a stream.
 const MaxEvent = maxEvent
+
+// Feed gives a decoded body to the parser in pieces of the given size. In a
+// Flow the pieces depend on when its goroutine runs.
+func Feed(p provider.Parser, status int, h http.Header, body string, size int, clean bool) {
+	f := &Flow{tap: &Tap{}, respHead: head{seen: true, status: status, contentType: h.Get("Content-Type")}}
+	out := &sniffer{r: &reading{f: f, parser: p}}
+	defer out.free()
+	for len(body) > 0 {
+		n := min(len(body), max(1, size))
+		_ = out.write([]byte(body[:n]))
+		body = body[n:]
+	}
+	out.close(clean)
+}

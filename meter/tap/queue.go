@@ -70,8 +70,15 @@ func (f *Flow) push(d *direction, p []byte) {
 		p = p[n:]
 	}
 	f.dropped += int64(len(p))
-	f.cond.Signal()
+	if d.closed || f.queued >= f.tap.batch() {
+		f.cond.Signal()
+	}
 }
+
+// batch is how many bytes wake the flow's goroutine while the body goes on.
+// Nobody looks at a stream's usage before its end, and a wake-up for each of
+// its small events would cost more than to parse it.
+func (t *Tap) batch() int { return min(chunkSize/2, t.maxQueue()/2) }
 
 // discard frees what is queued. The caller holds f.mu.
 func (f *Flow) discard(d *direction) {
@@ -92,7 +99,7 @@ type source struct {
 	rest []byte
 }
 
-// next waits for bytes and returns them; they are valid until the next call.
+// next waits for a batch of bytes and returns some of it; they are valid until the next call.
 // At the end it returns io.EOF, or io.ErrUnexpectedEOF if the body was cut or
 // bytes were dropped here.
 func (s *source) next() ([]byte, error) {
@@ -105,9 +112,7 @@ func (s *source) next() ([]byte, error) {
 	f := s.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for s.d.head == nil && !s.d.closed {
-		f.cond.Wait()
-	}
+	s.wait(f.tap.batch())
 	c := s.d.head
 	if c == nil {
 		if s.d.clean && !s.d.cut {
@@ -142,10 +147,16 @@ func (s *source) gather() (over bool) {
 	f := s.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for !s.d.closed && f.queued < f.tap.maxQueue()/2 {
-		f.cond.Wait()
-	}
+	s.wait(f.tap.maxQueue() / 2)
 	return s.d.closed
+}
+
+// wait returns when the body is over or n bytes of it are queued. The caller
+// holds f.mu.
+func (s *source) wait(n int) {
+	for !s.d.closed && (s.d.head == nil || s.f.queued < n) {
+		s.f.cond.Wait()
+	}
 }
 
 // stop makes the flow forget the rest of the direction.

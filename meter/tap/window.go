@@ -137,8 +137,8 @@ func unexpected(err error) error {
 }
 
 // brotliReader reserves the ring buffer of a brotli decoder, which grows with
-// its output: to the next power of two, the old one still there, and to 16 MiB
-// at most (RFC 7932, section 9.1).
+// its output, to the next power of two, and to 16 MiB at most (RFC 7932,
+// section 9.1).
 type brotliReader struct {
 	r      *brotli.Reader
 	window lease
@@ -146,7 +146,7 @@ type brotliReader struct {
 }
 
 func (b *brotliReader) Read(p []byte) (int, error) {
-	if err := b.window.raise(min(3*(b.out+int64(len(p))), 24<<20)); err != nil {
+	if err := b.window.raise(min(2*(b.out+int64(len(p))), 16<<20)); err != nil {
 		return 0, err
 	}
 	n, err := b.r.Read(p)
