@@ -2,6 +2,8 @@ package proxyedge_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -129,4 +131,60 @@ func ExampleIdentify() {
 
 	fmt.Println(proxyedge.Identify(ctx, ln.Addr().String(), key))
 	// Output: <nil>
+}
+
+// An edge behind a company's proxy. Its refusals are a ParentError.
+func ExampleParentProxy() {
+	company := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer company.Close()
+	u, err := url.Parse(company.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	parent := &proxyedge.ParentProxy{URL: u, NoProxy: "intranet.example.com, 10.0.0.0/8"}
+	edge := &proxyedge.Edge{Dial: parent.DialContext}
+
+	_, err = edge.Dial(context.Background(), "tcp", "api.example.com:443")
+	var refused *proxyedge.ParentError
+	fmt.Println(errors.As(err, &refused) && refused.Status == http.StatusProxyAuthRequired)
+	// Output: true
+}
+
+// A program writes the counters to a file and hands them to its successor.
+func ExampleStatus() {
+	edge := &proxyedge.Edge{}
+	edge.Restore(proxyedge.Status{
+		Since:     time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC),
+		OffSince:  time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
+		OffReason: proxyedge.ReasonDaemonDown,
+		Counts:    proxyedge.Counts{Metered: 40, Passthrough: 2, Lost: 2},
+		Reasons:   map[string]uint64{proxyedge.ReasonDaemonDown: 2},
+	})
+	text, err := json.MarshalIndent(edge.Status(), "", "  ")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(string(text))
+	// Output:
+	// {
+	//   "since": "2026-11-23T09:00:00Z",
+	//   "metering": false,
+	//   "off_since": "2026-11-23T10:00:00Z",
+	//   "off_reason": "daemon_down",
+	//   "open": 0,
+	//   "metered": 40,
+	//   "passthrough": 2,
+	//   "lost": 2,
+	//   "failed": 0,
+	//   "aborted": 0,
+	//   "bytes_up": 0,
+	//   "bytes_down": 0,
+	//   "reasons": {
+	//     "daemon_down": 2
+	//   }
+	// }
 }
