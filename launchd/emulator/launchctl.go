@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/haltonlabs/halton-meter/internal/filelock"
 )
@@ -138,12 +141,28 @@ func (l *Launchctl) start(ctx context.Context) (<-chan error, error) {
 		cmd.Stdout, cmd.Stderr = log, log
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	keepDescriptors()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start supervisor: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	return ended, nil
+}
+
+// keepDescriptors keeps what this process has inherited, such as a pipe that
+// somebody reads to its end, from a supervisor that lives much longer. Go's own
+// descriptors are close-on-exec already.
+func keepDescriptors() {
+	entries, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // Stop ends the supervisor in dir, if there is one, with all its jobs, and

@@ -1,7 +1,9 @@
 package emulator_test
 
 import (
+	"io"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -144,6 +146,31 @@ func TestASupervisorTakesItsJobsAlong(t *testing.T) {
 			b.code(113, "print", b.target())
 		})
 	}
+}
+
+// Somebody who reads the client's output to its end must not wait for the
+// supervisor.
+func TestASupervisorHoldsNothingOfItsClient(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, emulator.Knobs{}, "echo $$ >&3"+forever)
+	b.job.RunAtLoad = new(true)
+	b.write()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.CommandContext(t.Context(), b.Executable(), "bootstrap", gui, b.plist)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = b.Env(), w, w, []*os.File{w}
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	b.next()
+	if text, err := io.ReadAll(r); err != nil || len(text) > 0 {
+		t.Fatalf("%q, %v", text, err)
+	}
+	b.print()
 }
 
 func TestLookingDoesNotStartASupervisor(t *testing.T) {

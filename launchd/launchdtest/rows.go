@@ -1,6 +1,10 @@
 package launchdtest
 
-import "github.com/haltonlabs/halton-meter/launchd/emulator"
+import (
+	"time"
+
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
+)
 
 const (
 	// stubborn is a job that ignores SIGTERM for longer than a row takes.
@@ -204,6 +208,40 @@ func Rows() []Row {
 				loaded,
 				{Args: "print {target}", Codes: zero, Stdout: "\tpended nondemand spawn = speculative\n"},
 				{Args: "kickstart -p {target}", Codes: zero, Stdout: "number"},
+			},
+		},
+		{
+			Name: "bootout before macOS 12", Evidence: "the installers of Homebrew and Nix filter this message", Plist: keepAlive, Knobs: &emulator.Knobs{BootoutInProgress: true},
+			Steps: []Step{
+				loaded,
+				{Args: "print {target}", Codes: zero, Stdout: "\tstate = running\n", Await: true},
+				{Args: "bootout {target}", Codes: []int{36}, Stderr: "Boot-out failed: 36: Operation now in progress"},
+				{Args: "print {target}", Codes: []int{113}, Await: true},
+			},
+		},
+		{
+			Name: "a label that is free only later", Evidence: "Layr-Labs/d-inference#1102: 3 s", Knobs: &emulator.Knobs{TeardownDelay: 2 * time.Second},
+			Steps: []Step{
+				loaded,
+				{Args: "bootout {target}", Codes: zero},
+				{Args: "bootstrap {domain} {plist}", Codes: []int{5}},
+				{Args: "print {target}", Codes: []int{113}, Await: true},
+				loaded,
+			},
+		},
+		{
+			Name: "kickstart of a running job, as its source has it", Evidence: procursus, Plist: keepAlive, Knobs: &emulator.Knobs{KickstartRunning: 37},
+			Steps: []Step{
+				loaded,
+				{Args: "print {target}", Codes: zero, Stdout: "\tstate = running\n", Await: true},
+				{Args: "kickstart {target}", Codes: []int{37}, Stderr: "nothing"},
+			},
+		},
+		{
+			Name: "a job that the user has not approved", Evidence: "161 in the unified log, macOS 26.5.1; 113 from print", Knobs: &emulator.Knobs{Blocked: []string{conformanceLabel}},
+			Steps: []Step{
+				{Args: "bootstrap {domain} {plist}", Codes: []int{5}},
+				{Args: "print {target}", Codes: []int{113}},
 			},
 		},
 		{
