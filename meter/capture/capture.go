@@ -99,8 +99,12 @@ type Interceptor struct {
 
 	// Rejected is called when a client seems not to trust our certificate:
 	// sure if it said so in a TLS alert, a guess if it just left during the
-	// handshake or without a request after it. Nil: nobody cares.
+	// handshake or without a request after it, as one does that only opened a
+	// connection ahead of its need. Nil: nobody cares.
 	Rejected func(c proxyedge.Chain, sure bool)
+	// Trusted is called with the first request of a tunnel, whose client does
+	// trust our certificate: a guess about it before was wrong. Nil: as above.
+	Trusted func(c proxyedge.Chain)
 	// Logger receives events named capture.*. Nil: discard.
 	Logger *slog.Logger
 

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ type exchange struct {
 	mu      sync.Mutex
 	outcome tap.Outcome // of what broke first; "" if nothing did
 	err     error
+	begun   bool // the response
+	gone    bool // the client, before the response had ended
 }
 
 type exchangeKey struct{}
@@ -94,10 +97,10 @@ func (x *exchange) close() {
 		x.upload.finish()
 	}
 	x.mu.Lock()
-	outcome, err := x.outcome, x.err
+	outcome, err, gone := x.outcome, x.err, x.gone
 	x.mu.Unlock()
 	switch {
-	case x.done:
+	case x.done && !gone:
 		outcome, err = tap.Completed, nil
 	case outcome == "":
 		// Nothing of the provider's broke, so it was a write to the client.
@@ -135,12 +138,30 @@ func (x *exchange) broke(outcome tap.Outcome, err error) {
 	x.outcome, x.err = outcome, err
 }
 
-func (x *exchange) clientBroke(err error)   { x.broke(tap.ClientAborted, err) }
-func (x *exchange) upstreamBroke(err error) { x.broke(tap.UpstreamFailed, err) }
+// clientBroke takes the error that ended a request's body. A client may stop
+// an upload because the answer, such as a 413, is there.
+func (x *exchange) clientBroke(err error) {
+	x.broke(tap.ClientAborted, err)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gone = x.gone || !x.begun
+}
+
+// upstreamEnded takes how a response ended. A provider may end it in good
+// order because it has noticed before us that we cancel it.
+func (x *exchange) upstreamEnded(err error) {
+	if err != io.EOF {
+		x.broke(tap.UpstreamFailed, err)
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gone = x.gone || x.client.Err() != nil
+}
 
 // failed takes the error with which no response came.
 func (x *exchange) failed(err error) {
-	x.upstreamBroke(err)
+	x.broke(tap.UpstreamFailed, err)
 	var unverified *tls.CertificateVerificationError
 	if errors.As(err, &unverified) {
 		x.i.distrust(x.tunnel.chain.Host, reasonUntrusted, err)
@@ -150,6 +171,9 @@ func (x *exchange) failed(err error) {
 
 // answered takes the response's head, before the client gets it.
 func (x *exchange) answered(res *http.Response) error {
+	x.mu.Lock()
+	x.begun, x.gone = true, x.gone || x.client.Err() != nil
+	x.mu.Unlock()
 	if x.upload != nil {
 		x.upload.respond()
 	}
@@ -166,7 +190,7 @@ func (x *exchange) answered(res *http.Response) error {
 		res.Header.Set("Connection", "close")
 	}
 	if res.Body != http.NoBody {
-		res.Body = &watched{res.Body, x.upstreamBroke}
+		res.Body = &watched{res.Body, x.upstreamEnded}
 	}
 	if x.flow != nil {
 		res.Body = x.flow.Response(res.StatusCode, res.Header, res.Body)

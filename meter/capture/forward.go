@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"log"
 	"net"
@@ -11,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"crypto/tls"
 )
 
 // maxHead is the bound of a request's head; net/http answers a longer one by
@@ -90,7 +89,7 @@ func rewrite(r *httputil.ProxyRequest) {
 		body = x.flow.Request(r.Out.Header, body)
 	}
 	if body != nil {
-		x.upload = &upload{src: body, interrupt: r.In.ProtoMajor == 2}
+		x.upload = &upload{src: body, interrupt: r.In.ProtoMajor == 2, broke: x.clientBroke}
 		x.upload.attach(r.Out)
 	}
 }
@@ -110,7 +109,9 @@ func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
 	t := r.Context().Value(tunnelKey{}).(*tunnel)
 	i.drain.begin()
 	defer i.drain.end()
-	t.requests.Add(1)
+	if t.requests.Add(1) == 1 && i.Trusted != nil {
+		i.Trusted(t.chain)
+	}
 	t.active.Add(1)
 	defer t.left()
 	if i.wake.woke(time.Now()) {
@@ -126,9 +127,6 @@ func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
 	x := i.open(t, r)
 	defer x.close()
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
-	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &watched{r.Body, x.clientBroke}
-	}
 	i.proxy.ServeHTTP(&answer{w, x}, r)
 	x.done = true
 }
@@ -167,16 +165,16 @@ func (a *answer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// watched is a body that reports how it broke.
+// watched is a response's body that tells how it ended.
 type watched struct {
 	io.ReadCloser
-	broke func(error)
+	ended func(error)
 }
 
 func (b *watched) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.broke(err)
+	if err != nil {
+		b.ended(err)
 	}
 	return n, err
 }

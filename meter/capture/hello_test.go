@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/haltonlabs/halton-meter/proxyedge"
@@ -162,7 +163,7 @@ func TestSilentClient(t *testing.T) {
 }
 
 func TestRejected(t *testing.T) {
-	type rejection struct{ sure, ok bool }
+	type rejection struct{ sure, ok, trusted bool }
 	tests := []struct {
 		name string
 		act  func(t *testing.T, r *rig)
@@ -172,15 +173,15 @@ func TestRejected(t *testing.T) {
 			if _, err := tls.Dial("tcp", r.addr, &tls.Config{ServerName: testHost, RootCAs: x509.NewCertPool()}); err == nil {
 				t.Error("it did")
 			}
-		}, rejection{true, true}},
+		}, rejection{sure: true, ok: true}},
 		{"leaves in the handshake", func(t *testing.T, r *rig) {
 			conn, err := net.Dial("tcp", r.addr)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tls.Client(hangUp{conn}, &tls.Config{ServerName: testHost}).Handshake()
-		}, rejection{false, true}},
-		{"leaves without a request", func(t *testing.T, r *rig) { r.dialTLS(t).Close() }, rejection{false, true}},
+		}, rejection{ok: true}},
+		{"leaves without a request", func(t *testing.T, r *rig) { r.dialTLS(t).Close() }, rejection{ok: true}},
 		{"sends a request", func(t *testing.T, r *rig) {
 			conn := r.dialTLS(t)
 			fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", testHost)
@@ -188,7 +189,7 @@ func TestRejected(t *testing.T) {
 				t.Error(err)
 			}
 			conn.Close()
-		}, rejection{}},
+		}, rejection{trusted: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -198,14 +199,18 @@ func TestRejected(t *testing.T) {
 					if c.Host != testHost {
 						t.Errorf("chain %+v", c)
 					}
-					got <- rejection{sure, true}
+					got <- rejection{sure: sure, ok: true}
 				}
+				r.Trusted = func(proxyedge.Chain) { got <- rejection{trusted: true} }
 			})
 			tt.act(t, r)
 			r.drain.await(t.Context(), r.drain.empty)
 			close(got)
 			if g := <-got; g != tt.want {
 				t.Errorf("got %+v, want %+v", g, tt.want)
+			}
+			if g, more := <-got; more {
+				t.Errorf("and %+v", g)
 			}
 		})
 	}
@@ -273,22 +278,24 @@ func FuzzHello(f *testing.F) {
 	tls.Client(&hello, &tls.Config{ServerName: testHost}).Handshake()
 	f.Add(hello.sent)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		var provider sync.WaitGroup
 		i := &Interceptor{
 			Authority: newTestAuthority(t),
 			Metered:   func(string, int) bool { return true },
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				ours, theirs := net.Pipe()
-				go func() {
+				provider.Go(func() {
 					got := make([]byte, len(data))
 					if n, err := io.ReadFull(theirs, got); err != nil || string(got) != string(data) {
 						t.Errorf("the provider got %q, %v", got[:n], err)
 					}
 					theirs.Close()
-				}()
+				})
 				return ours, nil
 			},
 		}
 		ours, theirs := net.Pipe()
+		go io.Copy(io.Discard, ours)
 		go func() {
 			ours.Write(data)
 			ours.Close()
@@ -297,6 +304,7 @@ func FuzzHello(f *testing.F) {
 		if err := i.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
+		provider.Wait()
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"math/big"
 	"net"
@@ -82,6 +83,7 @@ func newRig(t *testing.T, h http.HandlerFunc, set ...func(*rig)) *rig {
 	root := newTestRoot(t)
 	r.provider = httptest.NewUnstartedServer(h)
 	r.provider.EnableHTTP2 = true
+	r.provider.Config.ErrorLog = log.New(io.Discard, "", 0)
 	r.provider.TLS = &tls.Config{Certificates: []tls.Certificate{root.issue(t, leafSpec{host: testHost})}}
 	r.Interceptor = &Interceptor{
 		Authority: newTestAuthority(t),

@@ -23,12 +23,14 @@ var (
 // written to a pooled connection, or the provider said so (a GOAWAY with a
 // lower stream, REFUSED_STREAM: RFC 9113, section 8.7).
 type upload struct {
-	src       io.ReadCloser
-	interrupt bool // closing src ends a Read of it, and does not block
+	src       io.ReadCloser // the client's
+	interrupt bool          // closing src ends a Read of it, and does not block
+	broke     func(error)   // is told when src fails by itself
 
 	mu       sync.Mutex
 	kept     []byte
 	gone     bool // more was read than is kept
+	closed   bool // src, by us
 	err      error
 	reading  bool
 	answered bool
@@ -99,6 +101,9 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 	n, err := u.src.Read(p)
 	u.mu.Lock()
 	u.reading, u.err = false, err
+	if err != nil && err != io.EOF && !u.closed && !u.finished {
+		u.broke(err)
+	}
 	switch {
 	case n == 0 || u.finished:
 	case u.answered || u.gone || len(u.kept)+n > keepUpload:
@@ -121,7 +126,7 @@ func (r *uploadReader) Close() error {
 	defer u.mu.Unlock()
 	r.closed = true
 	if u.interrupt && (u.reading || u.answered) {
-		u.gone = true
+		u.gone, u.closed = true, true
 		return u.src.Close()
 	}
 	return nil

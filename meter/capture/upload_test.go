@@ -109,7 +109,7 @@ func TestUploadAgain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			want := bytes.Repeat([]byte("x1"), tt.size/2)
-			u := &upload{src: io.NopCloser(iotest.HalfReader(bytes.NewReader(want)))}
+			u := &upload{src: io.NopCloser(iotest.HalfReader(bytes.NewReader(want))), broke: func(err error) { t.Error(err) }}
 			var out http.Request
 			u.attach(&out)
 			if _, err := io.ReadFull(out.Body, make([]byte, tt.read)); err != nil {
