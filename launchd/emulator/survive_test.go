@@ -137,6 +137,8 @@ func TestASupervisorTakesItsJobsAlong(t *testing.T) {
 			b.job.KeepAlive = &launchd.KeepAlive{Always: true}
 			b.bootstrap()
 			pid, supervisor := atoi(t, b.next()), b.supervisor()
+			// From here on nothing more is written into the directory.
+			b.until("running", func(s *launchd.Service) bool { return s.State == "running" })
 			end(t, b)
 			if got := b.next(); got != "bye" {
 				t.Fatalf("job says %q", got)

@@ -6,10 +6,11 @@
 //
 //	func TestAgent(t *testing.T) {
 //		t.Parallel()
-//		e := launchdtest.Start(t, emulator.Knobs{})
-//		r := e.Run("bootstrap", "gui/501", "/path/to/agent.plist")
+//		client := launchdtest.New(t)
+//		err := client.Bootstrap(t.Context(), …)
 //		…
 //	}
 //
+// [Start] chooses the emulator's behaviour, and runs launchctl without a client.
 // The emulator ends with its test and takes its jobs along.
 package launchdtest

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/haltonlabs/halton-meter/internal/process"
+	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/launchd/emulator"
 )
 
@@ -31,6 +33,10 @@ type role struct {
 	Dir      string
 	Knobs    emulator.Knobs
 	IdleExit time.Duration
+	// Test and Started are the process that the supervisor ends with, also
+	// if a panic or a signal keeps it from its cleanups.
+	Test    int
+	Started time.Time
 }
 
 // Main runs the tests of a package that uses this one; call it in TestMain.
@@ -56,6 +62,14 @@ func Main(m *testing.M) {
 func (r role) supervise() int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
+	go func() {
+		defer stop()
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for process.Lives(r.Test, r.Started) {
+			<-tick.C
+		}
+	}()
 	s := emulator.Supervisor{
 		Dir: r.Dir, Knobs: r.Knobs, IdleExit: r.IdleExit,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -65,6 +79,12 @@ func (r role) supervise() int {
 		return 1
 	}
 	return 0
+}
+
+// New gives t a client of a private emulator; see [Start].
+func New(t testing.TB) *launchd.Client {
+	t.Helper()
+	return Start(t, emulator.Knobs{}).Client()
 }
 
 // Emulator is a private launchd for one test.
@@ -87,7 +107,10 @@ func Start(t testing.TB, knobs emulator.Knobs) *Emulator {
 		t.Fatalf("find test binary: %v", err)
 	}
 	// A long idle time, so that a slow test never loses its supervisor.
-	r := role{Dir: t.TempDir(), Knobs: knobs, IdleExit: time.Minute}
+	r := role{Dir: t.TempDir(), Knobs: knobs, IdleExit: time.Minute, Test: os.Getpid()}
+	if r.Started, err = process.StartTime(r.Test); err != nil {
+		t.Fatalf("start emulator: %v", err)
+	}
 	value, err := json.Marshal(r)
 	if err != nil {
 		t.Fatalf("encode role: %v", err)
@@ -114,6 +137,11 @@ func Start(t testing.TB, knobs emulator.Knobs) *Emulator {
 // Executable is what to run in place of /bin/launchctl, and Env the
 // environment that it needs.
 func (e *Emulator) Executable() string { return e.self }
+
+// Client is a client that runs Executable.
+func (e *Emulator) Client() *launchd.Client {
+	return &launchd.Client{Command: []string{e.self}, Env: e.env}
+}
 
 // Env is the test's environment and what makes Executable act as launchctl.
 func (e *Emulator) Env() []string { return e.env }
