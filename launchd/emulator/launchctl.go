@@ -97,8 +97,9 @@ func (l *Launchctl) startAndAsk(ctx context.Context, req request) (reply, error)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var ended <-chan error
+	var died error
 	for {
-		if ended == nil {
+		if ended == nil && died == nil {
 			var err error
 			if ended, err = l.start(ctx); err != nil {
 				return reply{}, err
@@ -108,14 +109,18 @@ func (l *Launchctl) startAndAsk(ctx context.Context, req request) (reply, error)
 		if !errors.Is(err, errNotGreeted) {
 			return a, err
 		}
+		if died != nil {
+			err = died
+		}
+		if died != nil || starting.Err() != nil {
+			return reply{}, fmt.Errorf("start supervisor: %w; see %s", err, filepath.Join(l.Dir, logFile))
+		}
 		select {
 		case <-starting.Done():
-			return reply{}, fmt.Errorf("start supervisor: %w; see %s", err, filepath.Join(l.Dir, logFile))
-		case err := <-ended:
-			if err != nil {
-				return reply{}, fmt.Errorf("start supervisor: %w; see %s", err, filepath.Join(l.Dir, logFile))
-			}
-			ended = nil // it found another one
+		case died = <-ended:
+			// Perhaps because it found another one, so that one is asked
+			// before this counts as a failure.
+			ended = nil
 		case <-tick.C:
 		}
 	}

@@ -1,6 +1,7 @@
 package emulator_test
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -147,6 +148,22 @@ func TestASupervisorTakesItsJobsAlong(t *testing.T) {
 			awaitDeath(t, supervisor)
 			b.code(113, "print", b.target())
 		})
+	}
+}
+
+func TestASupervisorThatCannotStart(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string][]string{
+		"no command":   nil,
+		"no program":   {"/no/such/program"},
+		"ends at once": {"/bin/sh", "-c", "echo why >&2; exit 3"},
+	} {
+		var out, errs bytes.Buffer
+		l := emulator.Launchctl{Dir: t.TempDir(), Start: start}
+		code := l.Run(t.Context(), []string{"setenv", "A", "b"}, &out, &errs)
+		if code != 118 || !strings.HasPrefix(errs.String(), "launchctl: start supervisor: ") {
+			t.Errorf("%s: %d, %q", name, code, errs.String())
+		}
 	}
 }
 
