@@ -162,6 +162,9 @@ func ExampleStatus() {
 		OffReason: proxyedge.ReasonDaemonDown,
 		Counts:    proxyedge.Counts{Metered: 40, Passthrough: 2, Lost: 2},
 		Reasons:   map[string]uint64{proxyedge.ReasonDaemonDown: 2},
+		Hosts: map[string]proxyedge.HostStatus{
+			"api.example.com": {Counts: proxyedge.Counts{Metered: 40, Passthrough: 2, Lost: 2}},
+		},
 	})
 	text, err := json.MarshalIndent(edge.Status(), "", "  ")
 	if err != nil {
@@ -185,6 +188,17 @@ func ExampleStatus() {
 	//   "bytes_down": 0,
 	//   "reasons": {
 	//     "daemon_down": 2
+	//   },
+	//   "hosts": {
+	//     "api.example.com": {
+	//       "metered": 40,
+	//       "passthrough": 2,
+	//       "lost": 2,
+	//       "failed": 0,
+	//       "aborted": 0,
+	//       "bytes_up": 0,
+	//       "bytes_down": 0
+	//     }
 	//   }
 	// }
 }

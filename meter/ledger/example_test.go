@@ -79,13 +79,16 @@ func ExampleReader() {
 		}
 		fmt.Println(row.RequestedAt.Format(time.TimeOnly), *row.CostNanoUSD)
 	}
-	totals, err := r.Totals(ctx, ledger.Query{Project: "shop"}, ledger.ByProject)
-	if err != nil {
-		log.Fatal(err)
+	for _, by := range []ledger.By{ledger.ByProject, ledger.ByDay} {
+		var totals []ledger.Total
+		if totals, err = r.Totals(ctx, ledger.Query{Project: "shop"}, by); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(totals[0].Key, totals[0].Requests, totals[0].CostNanoUSD)
 	}
-	fmt.Println(totals[0].Key, totals[0].Requests, totals[0].CostNanoUSD)
 	// Output:
 	// 00:00:00 250000
 	// 01:00:00 1000000
 	// shop 2 1250000
+	// 2026-11-23 2 1250000
 }
