@@ -2,9 +2,41 @@ package launchdtest_test
 
 import (
 	"fmt"
+	"testing"
 
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
 	"github.com/haltonlabs/halton-meter/launchd/launchdtest"
 )
+
+// How does a program fare when launchd puts its start off? The function is a
+// test; its package has a TestMain that calls Main.
+func ExampleEmulator() {
+	_ = func(t *testing.T) {
+		t.Parallel()
+		var e *launchdtest.Emulator = launchdtest.Start(t, emulator.Knobs{PendSpawns: "speculative"})
+		var answer launchdtest.Result = e.Run("print", "gui/501/com.example.agent")
+		if answer.Code != 113 {
+			t.Errorf("print: %d, %s", answer.Code, answer.Stderr)
+		}
+		// The program under test gets e.Client(), or e.Executable() in place
+		// of /bin/launchctl with e.Env() as its environment.
+	}
+}
+
+// A stand-in for launchctl of somebody's own is checked like the emulator.
+func ExampleSubject() {
+	_ = func(t *testing.T) {
+		subject := launchdtest.Subject{Run: func(args ...string) launchdtest.Result {
+			return launchdtest.Result{Code: 64, Stderr: "Unrecognized target specifier.\n"}
+		}}
+		rows := []launchdtest.Row{{
+			Name:     "no such kind of domain",
+			Evidence: "launchctl(1)",
+			Steps:    []launchdtest.Step{{Args: "print planet/3", Codes: []int{64}, Stderr: "target specifier"}},
+		}}
+		launchdtest.Conform(t, func(*testing.T, *emulator.Knobs) launchdtest.Subject { return subject }, rows)
+	}
+}
 
 func ExampleRows() {
 	for _, row := range launchdtest.Rows() {
