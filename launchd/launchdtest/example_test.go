@@ -8,25 +8,27 @@ import (
 	"github.com/haltonlabs/halton-meter/launchd/launchdtest"
 )
 
-// How does a program fare when launchd puts its start off? The function is a
-// test; its package has a TestMain that calls Main.
+// What a program's tests share: how does it fare when launchd puts its start
+// off? The function is a test; its package has a TestMain that calls Main.
 func ExampleEmulator() {
-	_ = func(t *testing.T) {
-		t.Parallel()
-		var e *launchdtest.Emulator = launchdtest.Start(t, emulator.Knobs{PendSpawns: "speculative"})
-		var answer launchdtest.Result = e.Run("print", "gui/501/com.example.agent")
-		if answer.Code != 113 {
+	check := func(t *testing.T, e *launchdtest.Emulator, program func(*launchdtest.Emulator) launchdtest.Result) {
+		if answer := program(e); answer.Code != 0 {
 			t.Errorf("print: %d, %s", answer.Code, answer.Stderr)
 		}
-		// The program under test gets e.Client(), or e.Executable() in place
-		// of /bin/launchctl with e.Env() as its environment.
+	}
+	_ = func(t *testing.T) {
+		t.Parallel()
+		e := launchdtest.Start(t, emulator.Knobs{PendSpawns: "speculative"})
+		// A real program would get e.Client(), or e.Executable() in place of
+		// /bin/launchctl with e.Env() as its environment.
+		check(t, e, func(e *launchdtest.Emulator) launchdtest.Result { return e.Run("list") })
 	}
 }
 
 // A stand-in for launchctl of somebody's own is checked like the emulator.
 func ExampleSubject() {
 	_ = func(t *testing.T) {
-		subject := launchdtest.Subject{Run: func(args ...string) launchdtest.Result {
+		subject := launchdtest.Subject{Run: func(...string) launchdtest.Result {
 			return launchdtest.Result{Code: 64, Stderr: "Unrecognized target specifier.\n"}
 		}}
 		rows := []launchdtest.Row{{
