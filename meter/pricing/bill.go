@@ -108,16 +108,17 @@ func (b *Book) cost(providerName string, charges []provider.Charge, tier string,
 			return 0, fmt.Errorf("model %q: %w", c.Model, err)
 		}
 	}
-	sum.Add(sum, big.NewInt(femtoPerNano/2))
-	sum.Div(sum, big.NewInt(femtoPerNano))
+	const unit = femtoPerNano * list
+	sum.Add(sum, big.NewInt(unit/2))
+	sum.Div(sum, big.NewInt(unit))
 	if !sum.IsInt64() {
 		return 0, errors.New("the cost is too large to be true")
 	}
 	return sum.Int64(), nil
 }
 
-// bill adds to sum, in femto-USD, what the usage costs; factor multiplies the
-// prices of tokens.
+// bill adds to sum, in femto-USD/2, what the usage costs; factor multiplies
+// the prices of tokens, in halves.
 func (r rates) bill(sum *big.Int, u provider.Usage, factor int64) error {
 	if err := plausible(u); err != nil {
 		return err
@@ -152,7 +153,7 @@ func (r rates) bill(sum *big.Int, u provider.Usage, factor int64) error {
 		if !ok {
 			return fmt.Errorf("the price book has no price for %s calls", name)
 		}
-		add(n, price.at(prompt), 1)
+		add(n, price.at(prompt), list)
 	}
 	return nil
 }
@@ -184,10 +185,20 @@ func plausible(u provider.Usage) error {
 	return nil
 }
 
-// tierFactor is what a service tier multiplies the prices of tokens by. The
-// tiers named last may be joined by "+"; see provider.Result.
+// list is the factor of the list price: factors count halves.
+const list = 2
+
+// halved are the tiers at which every price of tokens is half the list's:
+//   - https://platform.claude.com/docs/en/build-with-claude/batch-processing
+//   - https://developers.openai.com/api/docs/guides/batch
+//   - https://developers.openai.com/api/docs/guides/flex-processing, "priced at
+//     Batch API rates"
+var halved = map[string]bool{"anthropic batch": true, "openai batch": true, "openai flex": true}
+
+// tierFactor is what a service tier multiplies the prices of tokens by, in
+// halves. The tiers named last may be joined by "+"; see provider.Result.
 func tierFactor(providerName, modelID, tier string) (int64, error) {
-	factor := int64(1)
+	factor := int64(list)
 	for part := range strings.SplitSeq(strings.ToLower(tier), "+") {
 		switch part {
 		case "", "default", "standard", "standard_only", "auto", "on_demand":
@@ -197,6 +208,11 @@ func tierFactor(providerName, modelID, tier string) (int64, error) {
 			// See https://platform.claude.com/docs/en/build-with-claude/fast-mode.
 			if providerName == "anthropic" && modelID == "claude-opus-4-8" {
 				factor *= 2
+				continue
+			}
+		case "batch", "flex":
+			if halved[providerName+" "+part] && factor%2 == 0 {
+				factor /= 2
 				continue
 			}
 		}

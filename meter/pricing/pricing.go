@@ -27,6 +27,10 @@
 // A cost that the book cannot tell is unknown, with the reason; it is never
 // zero, another model's price, or a price derived from another by a ratio.
 //
+// Batches, and OpenAI's flex tier, cost half of the list's prices of tokens, as
+// the providers' documentation says; the price of every other tier is unknown
+// where the book has none.
+//
 // The package does no conversion of currencies, knows no discounts that a
 // customer negotiated, and never asks the network.
 package pricing

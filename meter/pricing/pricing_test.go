@@ -39,6 +39,10 @@ func TestCost(t *testing.T) {
 		{"fast does not double calls", "anthropic", "claude-opus-4-8", usage{
 			Output: 1, ToolCalls: map[string]int64{"web_search": 1},
 		}, "standard+fast", 10_050_000},
+		{"a batch halves tokens", "anthropic", "claude-opus-4-8", mixed, "batch", 170_625},
+		{"flex halves tokens and not calls", "openai", "gpt-5", usage{
+			Input: 53, Output: 469, ToolCalls: map[string]int64{"file_search": 2},
+		}, "flex", 2_378_125 + 5_000_000},
 		{"a prompt of the tier's length is below it", "anthropic", "claude-sonnet-4-5", usage{
 			Input: 200_000,
 		}, "", 600_000_000},
@@ -98,8 +102,8 @@ func TestCostIsUnknown(t *testing.T) {
 		{"unknown provider", "acme", charge("gpt-5", one), "", "acme"},
 		{"another provider's model", "anthropic", charge("gpt-5", one), "", `"gpt-5"`},
 		{"one of two models", "anthropic", append(charge("claude-opus-5", one), charge("advisor", one)...), "", "advisor"},
-		{"batch", "anthropic", charge("claude-opus-5", one), "batch", `"batch"`},
-		{"flex", "openai", charge("gpt-5", one), "flex", `"flex"`},
+		{"flex where there is none", "anthropic", charge("claude-opus-5", one), "flex", `"flex"`},
+		{"two discounts", "openai", charge("gpt-5", one), "batch+flex", `"flex"`},
 		{"priority", "openai", charge("gpt-5", one), "priority", `"priority"`},
 		{"fast at an unknown factor", "anthropic", charge("claude-opus-4-7", one), "fast", `"fast"`},
 		{"one of two modifiers", "anthropic", charge("claude-opus-4-8", one), "fast+us", `"us"`},
