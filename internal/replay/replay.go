@@ -11,7 +11,9 @@ package replay
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +23,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Header names the recording that a request asks for, by its index.
@@ -91,7 +94,7 @@ func Start(t testing.TB, addr string, recs []Recording, hosts ...string) *Server
 	s := &Server{Recordings: recs}
 	config, pem := certificates(t, hosts)
 	s.CAFile = t.TempDir() + "/upstream-ca.pem"
-	if err := os.WriteFile(s.CAFile, pem, 0o644); err != nil {
+	if err := os.WriteFile(s.CAFile, pem, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", addr)
@@ -99,9 +102,15 @@ func Start(t testing.TB, addr string, recs []Recording, hosts ...string) *Server
 		t.Fatal(err)
 	}
 	s.tls = ln
-	srv := &http.Server{Handler: s, TLSConfig: config}
-	go srv.ServeTLS(ln, "", "")
-	t.Cleanup(func() { srv.Close() })
+	srv := &http.Server{Handler: s, TLSConfig: config, ReadHeaderTimeout: time.Minute}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := srv.ServeTLS(ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { srv.Close(); <-served })
 	return s
 }
 
@@ -150,14 +159,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !rec.Stream {
 		w.Header().Set("Content-Length", strconv.Itoa(len(rec.ResponseBody)))
 		w.WriteHeader(rec.Status)
-		io.WriteString(w, rec.ResponseBody)
+		_, _ = io.WriteString(w, rec.ResponseBody) // the client may have gone
 		return
 	}
 	w.WriteHeader(rec.Status)
 	for event := range strings.SplitAfterSeq(rec.ResponseBody, "\n\n") {
-		io.WriteString(w, event)
-		if err := http.NewResponseController(w).Flush(); err != nil {
-			return
+		_, err := io.WriteString(w, event)
+		if err := errors.Join(err, http.NewResponseController(w).Flush()); err != nil {
+			return // the client has gone
 		}
 	}
 }
@@ -197,18 +206,19 @@ func (s *Server) lead(client net.Conn) {
 		fmt.Fprint(client, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		return
 	}
-	up, err := net.Dial("tcp", s.Addr())
+	up, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", s.Addr())
 	if err != nil {
 		fmt.Fprint(client, "HTTP/1.1 502 Bad Gateway\r\n\r\n")
 		return
 	}
 	defer up.Close()
 	fmt.Fprint(client, "HTTP/1.1 200 OK\r\n\r\n")
+	// However a copy ends, the other side sees it when the connection closes.
 	go func() {
-		io.Copy(up, in)
-		up.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(up, in)
+		_ = up.(*net.TCPConn).CloseWrite()
 	}()
-	io.Copy(client, up)
+	_, _ = io.Copy(client, up)
 }
 
 // Body is what a client of the recording must read.
