@@ -1,0 +1,132 @@
+package meter
+
+import (
+	"log/slog"
+
+	"github.com/haltonlabs/halton-meter/meter/attribution"
+	"github.com/haltonlabs/halton-meter/meter/ledger"
+	"github.com/haltonlabs/halton-meter/meter/pricing"
+	"github.com/haltonlabs/halton-meter/meter/provider"
+	"github.com/haltonlabs/halton-meter/meter/tap"
+)
+
+// clerk books exchanges: it attributes, prices and writes what the tap saw.
+type clerk struct {
+	resolver attribution.Resolver
+	book     *pricing.Book
+	ledger   *ledger.Ledger
+	log      *slog.Logger
+}
+
+// open books the begin of an exchange, before it is forwarded. It cannot stop
+// it: traffic goes on where metering fails, and /health tells.
+func (c *clerk) open(x *tap.Exchange) {
+	project, source := c.attribute(*x)
+	err := c.ledger.Begin(ledger.Opening{
+		ID: x.ID, RequestedAt: x.RequestedAt.UTC(),
+		Project: project, ProjectSource: source,
+		Provider: x.Endpoint.Provider, Host: x.Host, Path: x.Path,
+		Kind: string(x.Endpoint.Kind), Client: x.UserAgent,
+	})
+	if err != nil {
+		c.log.Error("ledger.begin.failed", "id", x.ID, "error", err)
+	}
+}
+
+// close books the exchange's row.
+func (c *clerk) close(rec tap.Record) {
+	row := c.row(rec)
+	if err := c.ledger.Finish(row); err != nil {
+		c.log.Error("ledger.finish.failed", "id", rec.ID, "error", err)
+		return
+	}
+	c.log.Info("intercept.complete",
+		"id", rec.ID, "provider", row.Provider, "model", row.Model, "project", row.Project,
+		"status", row.Status, "duration_ms", rec.Latency.Milliseconds())
+}
+
+func (c *clerk) attribute(x tap.Exchange) (project, source string) {
+	return c.resolver.Resolve(attribution.Facts{ProxyUser: x.ProxyUser})
+}
+
+func (c *clerk) row(rec tap.Record) ledger.Row {
+	row := ledger.Row{
+		ID:          rec.ID,
+		RequestedAt: rec.RequestedAt.UTC(),
+		Provider:    rec.Endpoint.Provider,
+		Host:        rec.Host,
+		Path:        rec.Path,
+		Model:       rec.Model,
+		Mode:        string(rec.Mode),
+		Kind:        string(rec.Endpoint.Kind),
+		Stream:      rec.Stream,
+		Client:      rec.UserAgent,
+		RawUsage:    rec.RawUsage,
+		Tier:        rec.Tier,
+		ErrorCode:   rec.ErrorCode,
+		ResponseID:  rec.ResponseID,
+
+		TokensComplete: rec.Complete,
+		LatencyMS:      new(float64(rec.Latency.Microseconds()) / 1000),
+	}
+	row.Project, row.ProjectSource = c.attribute(rec.Exchange)
+	if rec.HTTPStatus != 0 {
+		row.HTTPStatus = new(rec.HTTPStatus)
+	}
+	if rec.FirstByte != 0 {
+		row.FirstByteMS = new(float64(rec.FirstByte.Microseconds()) / 1000)
+	}
+	row.Status, row.ErrorClass = verdict(rec)
+	c.tokens(&row, rec)
+	return row
+}
+
+// tokens sets the counts and what they cost.
+func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
+	u := rec.Usage
+	if u == nil {
+		row.CostReason = new(or(rec.Reason, "the provider sent no usage"))
+		return
+	}
+	row.InputTokens = new(u.Input)
+	row.OutputTokens = new(u.Output)
+	row.ThinkingTokens = new(u.Thinking)
+	row.CacheReadTokens = new(u.CacheRead)
+	row.CacheWriteTokens = new(u.CacheWrite5m + u.CacheWrite1h)
+	row.CacheWrite1hTokens = new(u.CacheWrite1h)
+	row.ToolCalls = u.ToolCalls
+	cost := c.book.Cost(rec.Endpoint.Provider, rec.Charges, rec.Tier, rec.RequestedAt)
+	if !cost.Known {
+		row.CostReason = new(cost.Reason)
+		return
+	}
+	row.CostNanoUSD = new(cost.NanoUSD)
+	row.RatesSource = new(cost.Source)
+}
+
+// verdict is the row's status and error class.
+func verdict(rec tap.Record) (status string, class *string) {
+	if rec.ErrorClass != "" {
+		class = new(rec.ErrorClass)
+	}
+	switch {
+	case rec.Outcome == tap.ClientAborted:
+		return "aborted", class
+	case rec.Outcome == tap.Completed && rec.HTTPStatus < 400 && class == nil:
+		return "success", nil
+	}
+	if class == nil {
+		class = new(or(provider.ClassifyError(rec.HTTPStatus, rec.ErrorCode, rec.Err), "unknown"))
+	}
+	if rec.Outcome == tap.UpstreamFailed && rec.HTTPStatus != 0 && rec.HTTPStatus < 400 {
+		return "truncated", class
+	}
+	return "error", class
+}
+
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}

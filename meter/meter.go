@@ -1,0 +1,223 @@
+package meter
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/filelock"
+	"github.com/haltonlabs/halton-meter/internal/version"
+	"github.com/haltonlabs/halton-meter/meter/api"
+	"github.com/haltonlabs/halton-meter/meter/attribution"
+	"github.com/haltonlabs/halton-meter/meter/ca"
+	"github.com/haltonlabs/halton-meter/meter/capture"
+	"github.com/haltonlabs/halton-meter/meter/ledger"
+	"github.com/haltonlabs/halton-meter/meter/pricing"
+	"github.com/haltonlabs/halton-meter/meter/provider"
+	"github.com/haltonlabs/halton-meter/meter/tap"
+	"github.com/haltonlabs/halton-meter/portalloc"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// DefaultDrainTimeout is how long open exchanges may take to end once the
+// daemon is told to stop. With what storing needs it stays below the job's
+// ExitTimeOut of 60 s, after which launchd kills.
+const DefaultDrainTimeout = 50 * time.Second
+
+// storeTimeout bounds the storing of the last rows.
+const storeTimeout = 5 * time.Second
+
+// errDraining is the word that the edge counts as its reason.
+var errDraining = errors.New("draining")
+
+// Config is what a daemon needs. Dir, Internal and API have no default.
+type Config struct {
+	// Dir is the state directory. It holds the secrets edge-key and
+	// api-token and the folder ca, as "halton-meter init" makes them.
+	Dir string
+	// Internal is the port for the edge's tunnels, named "internal"; API is
+	// the port of the HTTP API, named "api".
+	Internal, API portalloc.Port
+	// EdgePort is the edge's port, for the record that other programs read;
+	// 0 leaves the one that is recorded.
+	EdgePort int
+	// DefaultProject takes what no rule attributes; "" means misc.
+	DefaultProject string
+	// Dial connects to providers, for instance through a parent proxy. Nil
+	// is a net.Dialer. The environment's proxy variables never count.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// RootCAs verify the providers; nil is the system's roots.
+	RootCAs *x509.CertPool
+	// DrainTimeout is how long open exchanges may take to end when the
+	// daemon stops; zero is DefaultDrainTimeout.
+	DrainTimeout time.Duration
+	// Logger takes the daemon's events; nil discards them.
+	Logger *slog.Logger
+}
+
+// Run is the daemon's life: it returns nil after a drain that ctx began, and
+// an error if it could not start or could not go on.
+func Run(ctx context.Context, c Config) error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = DefaultDrainTimeout
+	}
+	lock, err := filelock.Try(filepath.Join(c.Dir, "lock"))
+	if errors.Is(err, filelock.ErrHeld) {
+		return fmt.Errorf("start daemon: %s", otherDaemon(c.Dir))
+	}
+	if err != nil {
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	defer lock.Unlock()
+
+	// What is begun here is short, and serve sees at once that ctx has ended.
+	d, err := open(context.WithoutCancel(ctx), c)
+	if err != nil {
+		return fmt.Errorf("start daemon: %w", err)
+	}
+	return d.serve(ctx)
+}
+
+// daemon is an assembled daemon: every room is open, nothing is served yet.
+type daemon struct {
+	Config
+	ports  *portalloc.Allocation
+	ledger *ledger.Ledger
+	tap    *tap.Tap
+	mitm   *capture.Interceptor
+	clerk  *clerk
+	state  state
+	key    []byte
+	token  string
+}
+
+func open(ctx context.Context, c Config) (_ *daemon, err error) {
+	d := &daemon{Config: c}
+	keyHex, err := secret(c.Dir, "edge-key")
+	if err != nil {
+		return nil, err
+	}
+	if d.key, err = hex.DecodeString(keyHex); err != nil {
+		return nil, fmt.Errorf("read secret edge-key: %w", err)
+	}
+	if d.token, err = secret(c.Dir, "api-token"); err != nil {
+		return nil, err
+	}
+	authority, err := ca.Load(filepath.Join(c.Dir, "ca"))
+	if err != nil {
+		return nil, err
+	}
+	d.ports, err = portalloc.Negotiation{
+		StateFile: filepath.Join(c.Dir, "effective-ports.json"),
+		Ports:     []portalloc.Port{c.Internal, c.API},
+		Known:     map[string]int{"edge": c.EdgePort},
+		Logger:    c.Logger,
+	}.Negotiate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.ports.Close()
+		}
+	}()
+	d.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Logger: c.Logger})
+	if err != nil {
+		return nil, err
+	}
+	d.clerk = &clerk{
+		resolver: attribution.Resolver{Default: c.DefaultProject},
+		book:     pricing.Bundled(),
+		ledger:   d.ledger,
+		log:      c.Logger,
+	}
+	d.tap = &tap.Tap{
+		Done:      d.clerk.close,
+		NewParser: func(x tap.Exchange) provider.Parser { return x.Endpoint.NewParser() },
+		Logger:    c.Logger,
+	}
+	d.mitm = &capture.Interceptor{
+		Authority: authority,
+		Tap:       d.tap,
+		Metered:   provider.IsMetered,
+		Lookup:    provider.Lookup,
+		Opened:    d.clerk.open,
+		NewID:     ledger.NewID,
+		Dial:      c.Dial,
+		RootCAs:   c.RootCAs,
+		Logger:    c.Logger,
+	}
+	return d, nil
+}
+
+// admit refuses tunnels that the edge should take to the provider itself.
+func (d *daemon) admit(c proxyedge.Chain) error {
+	if d.state.draining() {
+		return errDraining
+	}
+	return d.mitm.Admit(c)
+}
+
+// health is nil while exchanges are metered and stored.
+func (d *daemon) health() error {
+	if err := d.state.err(); err != nil {
+		return err
+	}
+	return d.ledger.Storable()
+}
+
+// flush waits until every exchange that has ended is stored.
+func (d *daemon) flush(ctx context.Context) error {
+	if err := d.tap.Flush(ctx); err != nil {
+		return err
+	}
+	return d.ledger.Flush(ctx)
+}
+
+func (d *daemon) apiServer() *api.Server {
+	return &api.Server{
+		Version: version.Version, Health: d.health, Flush: d.flush, Token: d.token, Logger: d.Logger,
+	}
+}
+
+// otherDaemon names the daemon that holds the lock.
+func otherDaemon(dir string) string {
+	rec, err := portalloc.ReadRecord(filepath.Join(dir, "effective-ports.json"))
+	if err == nil && rec.Live() {
+		return fmt.Sprintf("another daemon runs on %s: process %d, since %s", dir, rec.PID, rec.StartedAt.Local().Format(time.DateTime))
+	}
+	return fmt.Sprintf("another daemon runs on %s", dir)
+}
+
+// secret reads a secret of the state directory. Whoever else can read one can
+// pose as us, so looser permissions are an error and not a warning.
+func secret(dir, name string) (string, error) {
+	path := filepath.Join(dir, name)
+	st, err := os.Lstat(path)
+	if err != nil {
+		return "", fmt.Errorf("read secret %s: %w (halton-meter init makes it)", name, err)
+	}
+	if perm := st.Mode().Perm(); !st.Mode().IsRegular() || perm&0o077 != 0 {
+		return "", fmt.Errorf("read secret %s: mode %v lets others read it: remove %s and run halton-meter init", name, st.Mode(), path)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read secret %s: %w", name, err)
+	}
+	s := strings.TrimSpace(string(b))
+	if s == "" {
+		return "", fmt.Errorf("read secret %s: the file is empty: remove %s and run halton-meter init", name, path)
+	}
+	return s, nil
+}
