@@ -1,0 +1,99 @@
+package agents
+
+import (
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/meter/ca"
+)
+
+// BundleVariables tell programs which roots to trust. All of them replace the
+// program's own set but NODE_EXTRA_CA_CERTS, so all get the whole bundle.
+var BundleVariables = []string{
+	"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+	"CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE",
+}
+
+// EnsureBundle brings the trust bundle up to date: the system's roots, those
+// of the configuration's ca_file, those that the environment's variables name
+// now or named before (a company's, which our own variables would hide), and
+// ours.
+func EnsureBundle(p Paths, c config.Config, getenv func(string) string) error {
+	if err := adopt(p, getenv); err != nil {
+		return err
+	}
+	var extra []string
+	if c.Upstream.CAFile != "" {
+		extra = append(extra, c.Upstream.CAFile)
+	}
+	if _, err := os.Stat(p.AdoptedRoots()); err == nil {
+		extra = append(extra, p.AdoptedRoots())
+	}
+	_, err := ca.WriteBundle(p.CA(), extra)
+	return err
+}
+
+// adopt adds to adopted.pem what the variables name and the bundle lacks. It
+// only grows: two programs that run at once may need different roots.
+func adopt(p Paths, getenv func(string) string) error {
+	adopted, err := os.ReadFile(p.AdoptedRoots())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	bundle, err := os.ReadFile(p.Bundle())
+	if err != nil {
+		// No bundle yet: what the system has too is adopted with the rest,
+		// and WriteBundle drops what comes twice.
+		bundle = nil
+	}
+	known := map[string]bool{}
+	for _, have := range [][]byte{adopted, bundle} {
+		for der := range certificates(have) {
+			known[string(der)] = true
+		}
+	}
+	fresh := bytes.Clone(adopted)
+	for _, name := range BundleVariables {
+		file := getenv(name)
+		if file == "" || file == p.Bundle() {
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			// What the user's own setting names and cannot be read has
+			// never helped a program.
+			continue
+		}
+		for der := range certificates(data) {
+			if known[string(der)] {
+				continue
+			}
+			known[string(der)] = true
+			fresh = append(fresh, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		}
+	}
+	if len(fresh) == len(adopted) {
+		return nil
+	}
+	return atomicfile.Write(p.AdoptedRoots(), fresh, 0o644)
+}
+
+// certificates yields the DER of each certificate in a PEM file.
+func certificates(data []byte) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for {
+			var block *pem.Block
+			if block, data = pem.Decode(data); block == nil {
+				return
+			}
+			if block.Type == "CERTIFICATE" && !yield(block.Bytes) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/internal/filelock"
+	"github.com/haltonlabs/halton-meter/portalloc"
+)
+
+// app is what the commands share.
+type app struct {
+	paths      agents.Paths
+	supervisor agents.Supervisor
+	now        func() time.Time
+}
+
+func newApp(p agents.Paths) *app {
+	return &app{paths: p, supervisor: agents.FindSupervisor(p, os.Getenv), now: time.Now}
+}
+
+// config reads the configuration; a broken one stops the command, because it
+// would do something else than the user wrote.
+func (a *app) config() (config.Config, error) {
+	c, err := config.Load(a.paths.Config())
+	if err != nil {
+		return c, &failure{err: err, hint: "mend " + a.paths.Config() + " or move it away"}
+	}
+	return c, nil
+}
+
+// ports is the daemon's own record of its ports, if that daemon lives.
+func (a *app) ports() (portalloc.Record, bool) {
+	rec, err := portalloc.ReadRecord(a.paths.Ports())
+	return rec, err == nil && rec.Live()
+}
+
+// exclusive keeps two commands from changing the installation at once. The
+// lock is on the state directory itself, so it leaves no file behind.
+func (a *app) exclusive() (unlock func(), err error) {
+	if err := os.MkdirAll(a.paths.State, 0o700); err != nil {
+		return nil, err
+	}
+	l, err := filelock.Try(a.paths.State)
+	if err != nil {
+		return nil, &failure{err: err, hint: "another halton-meter command is at work; try again when it is done"}
+	}
+	return func() { l.Unlock() }, nil
+}

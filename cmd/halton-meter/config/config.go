@@ -1,0 +1,154 @@
+// Package config reads config.toml, the one file that a user edits.
+//
+// A missing file is the default configuration. Unknown keys, wrong types and
+// values that cannot work are errors that name the line, so that a misspelt
+// key is not silently without effect.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/haltonlabs/halton-meter/meter/attribution"
+)
+
+// maxSize bounds the file: it is read by a process that must not die of it.
+const maxSize = 1 << 20
+
+// Config is the content of config.toml.
+type Config struct {
+	Daemon   Daemon   `toml:"daemon"`
+	Upstream Upstream `toml:"upstream"`
+	Tagging  Tagging  `toml:"tagging"`
+}
+
+// Daemon pins ports. 0 means the default port with its fallbacks; a port that
+// is named here has none.
+type Daemon struct {
+	EdgePort     int `toml:"edge_port"`
+	InternalPort int `toml:"internal_port"`
+	APIPort      int `toml:"api_port"`
+}
+
+// Upstream says how the providers are reached.
+type Upstream struct {
+	// CAFile is a PEM file of extra roots for connections to providers, such
+	// as those of a company's inspecting proxy.
+	CAFile string `toml:"ca_file"`
+	// Proxy is a parent proxy, http://[user:password@]host:port or https://….
+	Proxy string `toml:"proxy"`
+	// NoProxy lists what is reached without the parent proxy, as the
+	// environment variable NO_PROXY does.
+	NoProxy string `toml:"no_proxy"`
+}
+
+// Tagging is about the attribution to projects.
+type Tagging struct {
+	// DefaultProject takes what no rule attributes; "" means misc.
+	DefaultProject string `toml:"default_project"`
+}
+
+// Load reads the file at path. A relative ca_file is taken relative to the
+// file's directory.
+func Load(path string) (Config, error) {
+	var c Config
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return c, fmt.Errorf("read configuration: %w", err)
+	}
+	if len(data) > maxSize {
+		return c, fmt.Errorf("read configuration %s: the file is larger than 1 MiB", path)
+	}
+	dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return Config{}, fmt.Errorf("read configuration %s: %s", path, explain(err))
+	}
+	if err := c.validate(); err != nil {
+		return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	if f := c.Upstream.CAFile; f != "" && !filepath.IsAbs(f) {
+		c.Upstream.CAFile = filepath.Join(filepath.Dir(path), f)
+	}
+	return c, nil
+}
+
+// explain gives the decoder's errors with the line, and the keys by name.
+func explain(err error) string {
+	// A StrictMissingError unwraps to its DecodeErrors, which do not name keys.
+	if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+		var keys []string
+		for _, e := range strict.Errors {
+			row, _ := e.Position()
+			keys = append(keys, fmt.Sprintf("line %d: unknown key %s", row, strings.Join(e.Key(), ".")))
+		}
+		return strings.Join(keys, "; ")
+	}
+	if decode, ok := errors.AsType[*toml.DecodeError](err); ok {
+		row, col := decode.Position()
+		return fmt.Sprintf("line %d, column %d: %s", row, col, strings.TrimPrefix(decode.Error(), "toml: "))
+	}
+	return err.Error()
+}
+
+func (c Config) validate() error {
+	seen := map[int]string{}
+	for _, p := range []struct {
+		key  string
+		port int
+	}{
+		{"daemon.edge_port", c.Daemon.EdgePort},
+		{"daemon.internal_port", c.Daemon.InternalPort},
+		{"daemon.api_port", c.Daemon.APIPort},
+	} {
+		if p.port == 0 {
+			continue
+		}
+		if p.port < 1 || p.port > 65535 {
+			return fmt.Errorf("%s = %d is not a port: use 1024 to 65535", p.key, p.port)
+		}
+		if other, ok := seen[p.port]; ok {
+			return fmt.Errorf("%s and %s are both %d: give each its own port", other, p.key, p.port)
+		}
+		seen[p.port] = p.key
+	}
+	if c.Upstream.Proxy != "" {
+		if _, err := c.Upstream.ProxyURL(); err != nil {
+			return err
+		}
+	}
+	if p := c.Tagging.DefaultProject; p != "" {
+		if _, err := attribution.Slug(p); err != nil {
+			return fmt.Errorf("tagging.default_project: %w", err)
+		}
+	}
+	return nil
+}
+
+// ProxyURL is Proxy as a URL, nil if there is none.
+func (u Upstream) ProxyURL() (*url.URL, error) {
+	if u.Proxy == "" {
+		return nil, nil
+	}
+	p, err := url.Parse(u.Proxy)
+	if err != nil || p.Host == "" || (p.Scheme != "http" && p.Scheme != "https") {
+		// The parse error repeats the URL, which may hold a password.
+		return nil, errors.New("upstream.proxy is not a proxy URL: write http://host:port")
+	}
+	return p, nil
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/meter"
+)
+
+type daemonCmd struct{}
+
+func (daemonCmd) Run(ctx context.Context, a *app) error {
+	log := newLogger(os.Stderr)
+	if left, stopped := agents.Stopped(a.paths, a.now()); stopped {
+		// "halton-meter stop" was a moment ago, and it was meant.
+		log.Info("daemon.stays_down", "reason", "halton-meter stop", "seconds_left", int(left/time.Second)+1)
+		return nil
+	}
+	cleanEnvironment(a.paths)
+	conf, err := a.config()
+	if err != nil {
+		return err
+	}
+	pool, err := roots(conf)
+	if err != nil {
+		return err
+	}
+	dial, err := dialer(conf, pool)
+	if err != nil {
+		return err
+	}
+	err = meter.Run(ctx, meter.Config{
+		Dir:            a.paths.State,
+		Internal:       agents.InternalChoice(conf.Daemon.InternalPort),
+		API:            agents.APIChoice(conf.Daemon.APIPort),
+		EdgePort:       agents.EdgePort(a.paths),
+		DefaultProject: conf.Tagging.DefaultProject,
+		Dial:           dial,
+		RootCAs:        pool,
+		Logger:         log,
+	})
+	if err != nil {
+		log.Error("daemon.failed", "error", err.Error())
+		return &failure{err: errors.New("the daemon failed"), code: exitFailed, silent: true}
+	}
+	return nil
+}

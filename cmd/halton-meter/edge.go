@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/internal/version"
+	"github.com/haltonlabs/halton-meter/meter/provider"
+	"github.com/haltonlabs/halton-meter/portalloc"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+type edgeCmd struct {
+	Port int `help:"The port on 127.0.0.1." default:"8081"`
+}
+
+// Run serves whatever the state directory is like: missing, unreadable, with
+// a broken configuration. All that can be lost is metering.
+func (c edgeCmd) Run(ctx context.Context, a *app) error {
+	cleanEnvironment(a.paths)
+	log := edgeLogger(a.paths)
+	ln, err := listen(agents.EdgeAddress(c.Port))
+	if err != nil {
+		log.Error("edge.listen.failed", "port", c.Port, "error", err.Error())
+		return fmt.Errorf("start edge: %w", err)
+	}
+	edge := &proxyedge.Edge{
+		Metered: provider.IsMetered,
+		Daemon:  a.daemonAddress,
+		Key: func() []byte {
+			key, err := agents.ReadKey(a.paths.EdgeKey())
+			if err != nil {
+				return nil
+			}
+			return key
+		},
+		Logger: log,
+	}
+	conf, err := config.Load(a.paths.Config())
+	if err != nil {
+		log.Error("edge.config.ignored", "error", err.Error())
+	}
+	if pool, err := roots(conf); err != nil {
+		log.Error("edge.config.ignored", "error", err.Error())
+	} else if edge.Dial, err = dialer(conf, pool); err != nil {
+		log.Error("edge.config.ignored", "error", err.Error())
+	}
+	control := &edgectl.Control{
+		Edge: edge, Socket: a.paths.EdgeSocket(), Counters: a.paths.EdgeCounters(),
+		Self:   edgectl.Self{PID: os.Getpid(), Port: c.Port, Version: version.Version, StartedAt: a.now()},
+		Logger: log,
+	}
+	defer control.Start(ctx)()
+	log.Info("edge.startup.ready", "version", version.Version, "pid", os.Getpid(), "port", c.Port)
+	err = edge.Serve(ctx, ln)
+	log.Info("edge.exit")
+	return err
+}
+
+// daemonAddress is where the daemon's record says it listens, as long as the
+// process that wrote it lives.
+func (a *app) daemonAddress() (proxyedge.Daemon, error) {
+	rec, err := portalloc.ReadRecord(a.paths.Ports())
+	if err != nil {
+		return proxyedge.Daemon{}, fmt.Errorf("%w: %w", errNoDaemon, err)
+	}
+	if !rec.Live() {
+		return proxyedge.Daemon{}, fmt.Errorf("%w that lives", errNoDaemon)
+	}
+	local := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	return proxyedge.Daemon{
+		Proxy:     local(rec.Ports["internal"]),
+		HealthURL: "http://" + local(rec.Ports["api"]) + "/health",
+	}, nil
+}

@@ -1,0 +1,162 @@
+// Package edgectl lets other commands ask a running edge what it did: over a
+// Unix socket in the state directory, and from a file that outlives it.
+//
+// The socket is not reachable through the edge itself, since no proxy request
+// names a Unix socket.
+package edgectl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/unixsock"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+const (
+	// flushEvery is how much counting a crash of the edge may lose.
+	flushEvery = 10 * time.Second
+	// maxReport bounds what is read back, of a file or of a socket.
+	maxReport = 1 << 20
+)
+
+// Self says which process an edge is.
+type Self struct {
+	PID       int       `json:"pid"`
+	Port      int       `json:"port"`
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+}
+
+// Report is what an edge answers, and what the file holds.
+type Report struct {
+	Self
+	proxyedge.Status
+}
+
+// Control publishes an edge's counters. Nothing that fails here stops the
+// edge; it is logged.
+type Control struct {
+	Edge     *proxyedge.Edge
+	Self     Self
+	Socket   string
+	Counters string
+	Logger   *slog.Logger
+}
+
+// Start restores the counters of an earlier edge, serves the socket and
+// flushes the file until ctx ends or the returned function is called, which
+// flushes once more.
+func (c *Control) Start(ctx context.Context) (stop func()) {
+	if old, err := Read(c.Counters); err == nil {
+		c.Edge.Restore(old.Status)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		c.Logger.Warn("edge.counters.unreadable", "error", err.Error())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { c.serve(ctx) })
+	wg.Go(func() { c.flush(ctx) })
+	return func() {
+		cancel()
+		wg.Wait()
+		c.write()
+	}
+}
+
+func (c *Control) report() Report { return Report{Self: c.Self, Status: c.Edge.Status()} }
+
+func (c *Control) serve(ctx context.Context) {
+	ln, err := unixsock.Listen(c.Socket)
+	if err != nil {
+		c.Logger.Warn("edge.control.unavailable", "error", err.Error())
+		return
+	}
+	defer os.Remove(c.Socket)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		// The asker may be gone; there is nobody to tell.
+		_ = json.NewEncoder(w).Encode(c.report())
+	})
+	srv := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { srv.Close() })()
+	if err := srv.Serve(ln); err != nil && ctx.Err() == nil {
+		c.Logger.Warn("edge.control.failed", "error", err.Error())
+	}
+}
+
+func (c *Control) flush(ctx context.Context) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.write()
+		}
+	}
+}
+
+func (c *Control) write() {
+	data, err := json.Marshal(c.report())
+	if err == nil {
+		err = atomicfile.Write(c.Counters, append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		c.Logger.Warn("edge.counters.unwritten", "error", err.Error())
+	}
+}
+
+// Ask asks the edge that serves socket.
+func Ask(ctx context.Context, socket string) (Report, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return unixsock.Dial(ctx, socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edge/status", nil)
+	if err != nil {
+		return Report{}, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return Report{}, fmt.Errorf("ask edge: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Report{}, fmt.Errorf("ask edge: %s", resp.Status)
+	}
+	return decode(resp.Body)
+}
+
+// Read reads the report that an edge left in its file.
+func Read(path string) (Report, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Report{}, err
+	}
+	defer f.Close()
+	return decode(f)
+}
+
+func decode(r io.Reader) (Report, error) {
+	var rep Report
+	if err := json.NewDecoder(io.LimitReader(r, maxReport)).Decode(&rep); err != nil {
+		return Report{}, fmt.Errorf("read edge report: %w", err)
+	}
+	return rep, nil
+}

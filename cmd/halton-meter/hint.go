@@ -1,0 +1,27 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/portalloc"
+)
+
+// hintFor is the next command to type after err; again is the command that
+// failed.
+func hintFor(err error, again string) string {
+	var exhausted *portalloc.ExhaustedError
+	switch {
+	case errors.As(err, &exhausted):
+		return "free one of these ports, or name another in config.toml; then " + again
+	case errors.Is(err, launchd.ErrNoDomain):
+		return "log in at this machine's screen once (launchd keeps agents in a GUI session), then " + again
+	case errors.Is(err, launchd.ErrDisabled):
+		return "allow the job in System Settings > General > Login Items, then " + again
+	case errors.Is(err, launchd.ErrPolicy), errors.Is(err, launchd.ErrPermission):
+		return "the system refuses this; see System Settings > General > Login Items, and run it as yourself, not with sudo"
+	case errors.Is(err, launchd.ErrBadPlist):
+		return "halton-meter init writes the launch agents anew; then " + again
+	}
+	return again
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
+)
+
+type launchctlCmd struct {
+	Args []string `arg:"" optional:"" help:"launchctl's own arguments: print, list, bootstrap, kickstart…"`
+}
+
+func (launchctlCmd) Help() string {
+	return "It answers with launchctl's exit codes and text. Where the system has no launchd, this program brings its own, which is started on first use and lives in the state directory."
+}
+
+func (c launchctlCmd) Run(ctx context.Context, a *app) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	client := &emulator.Launchctl{Dir: a.paths.State, Start: []string{exe, "launchd"}}
+	if code := client.Run(ctx, c.Args, os.Stdout, os.Stderr); code != 0 {
+		return &failure{err: errors.New("launchctl failed"), code: code, silent: true}
+	}
+	return nil
+}
+
+type launchdCmd struct{}
+
+// Run is the supervisor itself; launchctl starts it.
+func (launchdCmd) Run(ctx context.Context, a *app) error {
+	cleanEnvironment(a.paths)
+	err := (&emulator.Supervisor{Dir: a.paths.State, Logger: newLogger(os.Stderr)}).Run(ctx)
+	if errors.Is(err, emulator.ErrRunning) {
+		return nil // two commands needed it at once, and the other was first
+	}
+	return err
+}

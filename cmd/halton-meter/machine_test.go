@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/internal/replay"
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
+	"github.com/haltonlabs/halton-meter/meter/ledger"
+	"github.com/haltonlabs/halton-meter/meter/provider"
+)
+
+// TestMain lets this test binary be the program: every process that these
+// tests start, also by the supervisor, is it under the program's name.
+func TestMain(m *testing.M) {
+	emulator.XPCProxy()
+	switch filepath.Base(os.Args[0]) {
+	case "halton-meter":
+		main()
+	case "launchctl":
+		os.Exit(standIn())
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// machine is a fresh HOME with a provider that replays recordings, on which
+// the real program runs with real processes.
+type machine struct {
+	*testing.T
+	home     string
+	program  string
+	calls    []call
+	provider *replay.Server
+	tunnels  func() int
+	env      []string
+}
+
+// newMachine makes one; config is added to its config.toml. At the end of the
+// test everything that ran on it is gone.
+func newMachine(t *testing.T, config string) *machine {
+	t.Helper()
+	m := &machine{T: t, home: t.TempDir(), calls: loadCalls(t)}
+	var recs []replay.Recording
+	for _, c := range m.calls {
+		recs = append(recs, c.recording)
+	}
+	m.provider = replay.Start(t, "127.0.0.1:0", recs, provider.Hosts()...)
+	parent, tunnels := m.provider.ParentProxy(t)
+	m.tunnels = tunnels
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.program = filepath.Join(t.TempDir(), "halton-meter")
+	if err := os.Symlink(self, m.program); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing of this shell's environment may reach the machine.
+	m.env = []string{"HOME=" + m.home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}
+	if runtime.GOOS == "darwin" {
+		// Never this user's own launchd: the labels are those of the product.
+		m.refuse(0)
+	}
+	m.write(m.paths().Config(), config+fmt.Sprintf("\n[upstream]\nca_file = %q\nproxy = %q\n", m.provider.CAFile, parent))
+	t.Cleanup(m.tearDown)
+	return m
+}
+
+// freePorts pins the three ports to ones that are free, outside the range
+// that the kernel gives to others.
+func freePorts(t *testing.T) string {
+	t.Helper()
+	var ports []int
+	for len(ports) < 3 {
+		port := 15000 + rand.IntN(15000)
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		ports = append(ports, port)
+	}
+	return fmt.Sprintf("[daemon]\nedge_port = %d\ninternal_port = %d\napi_port = %d\n", ports[0], ports[1], ports[2])
+}
+
+func (m *machine) paths() agents.Paths {
+	return agents.Paths{Home: m.home, State: filepath.Join(m.home, ".halton-meter")}
+}
+
+func (m *machine) write(path, content string) {
+	m.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		m.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		m.Fatal(err)
+	}
+}
+
+// result is what a command did.
+type result struct {
+	code     int
+	out, err string
+}
+
+// halton runs the program.
+func (m *machine) halton(args ...string) result {
+	m.Helper()
+	return m.haltonWith(nil, args...)
+}
+
+// haltonWith runs the program with more environment.
+func (m *machine) haltonWith(env []string, args ...string) result {
+	m.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, m.program, args...)
+	cmd.Env = append(append([]string{}, m.env...), env...)
+	cmd.Dir = m.home
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		m.Fatalf("halton-meter %s: %v", strings.Join(args, " "), err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+// must runs the program and wants the exit code.
+func (m *machine) must(code int, args ...string) result {
+	m.Helper()
+	r := m.halton(args...)
+	if r.code != code {
+		m.Fatalf("halton-meter %s: exit code %d, want %d\n%s%s%s", strings.Join(args, " "), r.code, code, r.out, r.err, m.logs())
+	}
+	return r
+}
+
+// logs is what the jobs wrote, for a failure's message.
+func (m *machine) logs() string {
+	var b strings.Builder
+	files, _ := filepath.Glob(m.paths().In("*.log"))
+	for _, f := range files {
+		data, _ := os.ReadFile(f)
+		if len(data) > 4000 {
+			data = data[len(data)-4000:]
+		}
+		fmt.Fprintf(&b, "--- %s\n%s\n", filepath.Base(f), data)
+	}
+	return b.String()
+}
+
+// status is status --json, with its exit code.
+func (m *machine) status() (statusReport, int) {
+	m.Helper()
+	r := m.halton("status", "--json")
+	var rep statusReport
+	if err := json.Unmarshal([]byte(r.out), &rep); err != nil {
+		m.Fatalf("status --json: %v\n%s%s", err, r.out, r.err)
+	}
+	return rep, r.code
+}
+
+func (s statusReport) component(name string) component {
+	for _, c := range s.Components {
+		if c.Name == name {
+			return c
+		}
+	}
+	return component{}
+}
+
+// export is every row of the ledger.
+func (m *machine) export() []ledger.Row {
+	m.Helper()
+	r := m.must(0, "export", "--format", "jsonl")
+	var rows []ledger.Row
+	dec := json.NewDecoder(strings.NewReader(r.out))
+	for dec.More() {
+		var row ledger.Row
+		if err := dec.Decode(&row); err != nil {
+			m.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// client is an HTTP client in the environment that "run" gives to a command.
+func (m *machine) client(project string) *http.Client {
+	m.Helper()
+	args := []string{"run"}
+	if project != "" {
+		args = append(args, "--project", project)
+	}
+	r := m.must(0, append(args, "--", "env")...)
+	if r.err != "" {
+		m.Fatalf("run said: %s", r.err)
+	}
+	env := map[string]string{}
+	for line := range strings.Lines(r.out) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		env[name] = value
+	}
+	proxy, err := url.Parse(env["HTTPS_PROXY"])
+	if err != nil || proxy.Host == "" {
+		m.Fatalf("HTTPS_PROXY is %q", env["HTTPS_PROXY"])
+	}
+	bundle, err := os.ReadFile(env["SSL_CERT_FILE"])
+	if err != nil {
+		m.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(bundle)
+	tr := &http.Transport{
+		Proxy:             http.ProxyURL(proxy),
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		ForceAttemptHTTP2: true,
+	}
+	m.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: time.Minute}
+}
+
+// play sends the recording's request and returns what the client reads.
+func (m *machine) play(c *http.Client, i int) ([]byte, error) {
+	rec := m.provider.Recordings[i]
+	req, err := http.NewRequest(rec.Method, rec.URL, strings.NewReader(rec.RequestBody))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(replay.Header, strconv.Itoa(i))
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != rec.Status {
+		err = fmt.Errorf("status %d, want %d: %.200s", resp.StatusCode, rec.Status, body)
+	}
+	return body, err
+}
+
+// tearDown removes everything, and fails the test if a process is left.
+func (m *machine) tearDown() {
+	if m.Failed() {
+		m.Log(m.logs())
+	}
+	if _, err := os.Stat(m.paths().State); err == nil {
+		if r := m.halton("uninstall", "--purge", "--include-logs", "--yes"); r.code != 0 {
+			m.Errorf("uninstall: exit code %d\n%s%s", r.code, r.out, r.err)
+		}
+	}
+	m.waitFor("every process of the machine to end", func() bool { return len(m.processes()) == 0 })
+}
+
+// processes are the command lines of what runs from this machine's HOME.
+func (m *machine) processes() []string {
+	out, err := exec.Command("ps", "-axww", "-o", "pid=,command=").Output()
+	if err != nil {
+		m.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, m.home) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+// waitFor waits for an event of another process; the limit only ends a test
+// that has failed.
+func (m *machine) waitFor(what string, ok func() bool) {
+	m.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !ok() {
+		if time.Now().After(deadline) {
+			m.Fatalf("waited in vain for %s\n%s\n%s", what, strings.Join(m.processes(), "\n"), m.logs())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}

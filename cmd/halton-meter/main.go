@@ -1,0 +1,134 @@
+// Command halton-meter meters what a developer's LLM calls cost, per project.
+//
+// It assembles the packages of this module and holds no metering of its own.
+// Each command has a file of its name; what several of them need lies in the
+// folders beneath: config (config.toml), agents (the four launchd jobs, where
+// files lie, installation), shellenv (the environment of "run") and term
+// (what is printed).
+//
+// Exit codes: 0 done or healthy; 1 failed; 2 usage; 3 not installed, or the
+// daemon's job not loaded; 4 loaded and not healthy. "run" becomes its child.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
+	"github.com/haltonlabs/halton-meter/internal/version"
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
+)
+
+// The exit codes.
+const (
+	exitFailed       = 1
+	exitUsage        = 2
+	exitNotInstalled = 3
+	exitUnhealthy    = 4
+)
+
+type grammar struct {
+	Init      initCmd      `cmd:"" help:"Set the meter up: state directory, certificate authority, launch agents, edge."`
+	Start     startCmd     `cmd:"" help:"Start metering, and set up first if nothing is."`
+	Stop      stopCmd      `cmd:"" help:"Stop metering. The edge stays up, and traffic flows unmetered."`
+	Status    statusCmd    `cmd:"" help:"Tell what runs, on which ports, and what passed unmetered."`
+	Run       runCmd       `cmd:"" help:"Run a command with its LLM traffic led through the meter."`
+	Report    reportCmd    `cmd:"" help:"Print what was spent, by project and by model."`
+	Export    exportCmd    `cmd:"" help:"Write the ledger's rows to standard output."`
+	Uninstall uninstallCmd `cmd:"" help:"Remove the meter from this machine."`
+	Launchctl launchctlCmd `cmd:"" passthrough:"" help:"Talk to the built-in launchd, with launchctl's arguments."`
+
+	Restart  restartCmd  `cmd:"" hidden:""`
+	Daemon   daemonCmd   `cmd:"" hidden:"" help:"The metering daemon; launchd runs it."`
+	Edge     edgeCmd     `cmd:"" hidden:"" help:"The always-on edge; launchd runs it."`
+	Watchdog watchdogCmd `cmd:"" hidden:"" help:"The watchdog; launchd runs it."`
+	Userenv  userenvCmd  `cmd:"" hidden:"" help:"The login agent; launchd runs it."`
+	Launchd  launchdCmd  `cmd:"" hidden:"" help:"The built-in launchd itself."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	// The built-in launchd starts this program to become each of its jobs.
+	emulator.XPCProxy()
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+
+	var g grammar
+	exit := -1
+	parser, err := kong.New(&g,
+		kong.Name("halton-meter"),
+		kong.Description("Halton Meter tells what your LLM calls cost, per project, without getting in their way."),
+		kong.Vars{"version": "halton-meter " + version.Version},
+		kong.UsageOnError(),
+		kong.Exit(func(code int) { exit = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		// The grammar is a constant of this program.
+		panic(err)
+	}
+	kctx, err := parser.Parse(args)
+	if exit >= 0 { // --help or --version
+		return exit
+	}
+	if err != nil {
+		term.Error(os.Stderr, err, "halton-meter --help lists the commands")
+		return exitUsage
+	}
+	paths, err := agents.FindPaths(os.Getenv)
+	if err != nil {
+		term.Error(os.Stderr, err, "")
+		return exitFailed
+	}
+	return exitCode(kctx.Run(newApp(paths)))
+}
+
+// failure is an error with what the user should type next, or with an exit
+// code of its own.
+type failure struct {
+	err  error
+	hint string
+	code int
+	// silent: all is said already.
+	silent bool
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	f := &failure{err: err, code: exitFailed}
+	errors.As(err, &f)
+	if !f.silent {
+		term.Error(os.Stderr, err, f.hint)
+	}
+	if f.code == 0 {
+		return exitFailed
+	}
+	return f.code
+}
+
+type restartCmd struct{}
+
+func (restartCmd) Run() error {
+	return &failure{
+		err:  fmt.Errorf("there is no restart"),
+		hint: "halton-meter stop && halton-meter start",
+		code: exitUsage,
+	}
+}

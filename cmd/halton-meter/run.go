@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
+	"github.com/haltonlabs/halton-meter/meter/attribution"
+)
+
+// probeBudget is what run spends on finding out whether the edge answers.
+const probeBudget = 100 * time.Millisecond
+
+type runCmd struct {
+	Project string   `help:"Attribute the calls to this project." placeholder:"P"`
+	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"The command and its arguments, after --."`
+}
+
+func (runCmd) Help() string {
+	return "The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, the command runs with its environment untouched, and one line on standard error says so."
+}
+
+func (c runCmd) Run(ctx context.Context, a *app) error {
+	argv := c.Command
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	if len(argv) == 0 {
+		return &failure{err: errors.New("no command to run"), hint: "halton-meter run -- claude", code: exitUsage}
+	}
+	project := ""
+	if c.Project != "" {
+		slug, err := attribution.Slug(c.Project)
+		if err != nil {
+			return &failure{err: err, hint: "halton-meter run --project my-project -- " + argv[0], code: exitUsage}
+		}
+		project = slug
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		// As a shell answers: 127 not found, 126 found and not to be run.
+		code := 127
+		if errors.Is(err, os.ErrPermission) {
+			code = 126
+		}
+		return &failure{err: err, code: code}
+	}
+	env := os.Environ()
+	if edge, err := a.edgeForRun(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "halton-meter: %s runs unmetered: %v\n", argv[0], err)
+	} else {
+		a.refreshBundle()
+		env = shellenv.Settings{
+			Edge: edge, Project: project,
+			Bundle: a.paths.Bundle(), BundleVariables: agents.BundleVariables,
+		}.Apply(env)
+	}
+	if err := syscall.Exec(path, argv, env); err != nil {
+		return &failure{err: fmt.Errorf("run %s: %w", argv[0], err), code: 126}
+	}
+	return nil
+}
+
+// edgeForRun is the address of our edge, if it answers in time.
+func (a *app) edgeForRun(ctx context.Context) (string, error) {
+	port := agents.EdgePort(a.paths)
+	if a.paths.Mode() == "" || port == 0 {
+		return "", errors.New("halton-meter is not set up (halton-meter init)")
+	}
+	if _, err := os.Stat(a.paths.Bundle()); err != nil {
+		return "", errors.New("the trust bundle is missing (halton-meter init)")
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeBudget)
+	defer cancel()
+	if err := agents.EdgeAnswers(ctx, a.paths, port); err != nil {
+		return "", fmt.Errorf("the edge does not answer on %s (halton-meter start)", agents.EdgeAddress(port))
+	}
+	return agents.EdgeAddress(port), nil
+}
+
+// refreshBundle adopts roots that this environment names and the bundle
+// lacks. When it fails, the bundle of before still serves.
+func (a *app) refreshBundle() {
+	conf, err := config.Load(a.paths.Config())
+	if err == nil {
+		err = agents.EnsureBundle(a.paths, conf, os.Getenv)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "halton-meter: the trust bundle was not refreshed: %v\n", err)
+	}
+}

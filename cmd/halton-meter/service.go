@@ -1,0 +1,97 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// cleanEnvironment drops what would lead our own processes through a proxy,
+// perhaps ourselves, or make them trust our own CA.
+func cleanEnvironment(p agents.Paths) {
+	for _, name := range agents.ProxyVariables {
+		os.Unsetenv(name)
+	}
+	for _, name := range agents.BundleVariables {
+		if os.Getenv(name) == p.Bundle() {
+			os.Unsetenv(name)
+		}
+	}
+}
+
+// newLogger logs JSON lines with times in UTC.
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			switch {
+			case len(groups) > 0:
+			case a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime:
+				a.Value = slog.TimeValue(a.Value.Time().UTC())
+			case a.Key == slog.MessageKey:
+				a.Key = "event"
+			}
+			return a
+		},
+	}))
+}
+
+// edgeLogger writes to the edge's own log, or where that cannot be opened, to
+// standard error: nothing about a log may keep the edge from serving.
+func edgeLogger(p agents.Paths) *slog.Logger {
+	f, err := os.OpenFile(p.Log(agents.Edge, "err"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return newLogger(os.Stderr)
+	}
+	// What the runtime says of a crash belongs there too.
+	_ = debug.SetCrashOutput(f, debug.CrashOptions{})
+	return newLogger(f)
+}
+
+// roots are the certificates that verify providers: the system's, and those
+// of the configuration.
+func roots(c config.Config) (*x509.CertPool, error) {
+	if c.Upstream.CAFile == "" {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("load the system's roots: %w", err)
+	}
+	pem, err := os.ReadFile(c.Upstream.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("load upstream.ca_file: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("load upstream.ca_file: %s holds no certificate in PEM form", c.Upstream.CAFile)
+	}
+	return pool, nil
+}
+
+// dialer connects to providers: directly, or through the parent proxy.
+func dialer(c config.Config, roots *x509.CertPool) (dialFunc, error) {
+	u, err := c.Upstream.ProxyURL()
+	if u == nil || err != nil {
+		return nil, err
+	}
+	return (&proxyedge.ParentProxy{URL: u, NoProxy: c.Upstream.NoProxy, RootCAs: roots}).DialContext, nil
+}
+
+// listenAgain binds the edge's own port and no other: clients have it.
+func listen(addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w (halton-meter status tells who has it)", err)
+	}
+	return ln, nil
+}
+
+var errNoDaemon = errors.New("no daemon is recorded")

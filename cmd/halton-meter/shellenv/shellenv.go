@@ -1,0 +1,100 @@
+// Package shellenv is the environment that leads a program's traffic through
+// the edge.
+package shellenv
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Settings is what the environment must say.
+type Settings struct {
+	// Edge is the edge's address, "127.0.0.1:8081".
+	Edge string
+	// Project goes into the proxy's URL as its user; "" for none.
+	Project string
+	// Bundle is the trust bundle's path.
+	Bundle string
+	// BundleVariables are the names that get it.
+	BundleVariables []string
+}
+
+// ProxyURL is the edge as programs want a proxy named. The password is there
+// because some clients send no credentials without one; nobody reads it.
+func (s Settings) ProxyURL() string {
+	u := url.URL{Scheme: "http", Host: s.Edge}
+	if s.Project != "" {
+		u.User = url.UserPassword(s.Project, "x")
+	}
+	return u.String()
+}
+
+// loopback is never reached through a proxy.
+var loopback = []string{"localhost", "127.0.0.1", "::1"}
+
+// Apply returns env (as os.Environ gives it) with the settings in place of
+// what it said before. What the user excluded from proxies stays excluded.
+//
+// HTTP_PROXY is left alone: the edge serves CONNECT only, and a plain-HTTP
+// request would fail on it.
+func (s Settings) Apply(env []string) []string {
+	set := map[string]string{
+		"HTTPS_PROXY": s.ProxyURL(),
+		// curl and others prefer the lower-case name, so an old value there
+		// would win.
+		"https_proxy": s.ProxyURL(),
+	}
+	for _, name := range s.BundleVariables {
+		set[name] = s.Bundle
+	}
+	// As with the proxy itself, the lower-case name is the one that counts
+	// where both are set.
+	exclude := value(env, "no_proxy")
+	if exclude == "" {
+		exclude = value(env, "NO_PROXY")
+	}
+	set["NO_PROXY"] = withLoopback(exclude)
+	set["no_proxy"] = set["NO_PROXY"]
+
+	var out []string
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, ours := set[name]; !ours {
+			out = append(out, kv)
+		}
+	}
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		out = append(out, name+"="+set[name])
+	}
+	return out
+}
+
+func withLoopback(list string) string {
+	var hosts []string
+	for h := range strings.SplitSeq(list, ",") {
+		if h = strings.TrimSpace(h); h != "" {
+			hosts = append(hosts, h)
+		}
+	}
+	for _, h := range loopback {
+		if !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return strings.Join(hosts, ",")
+}
+
+func value(env []string, name string) string {
+	for _, kv := range slices.Backward(env) {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}

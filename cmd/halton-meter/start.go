@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
+	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/portalloc"
+)
+
+const (
+	// healthBudget is how long the daemon may take from kickstart to health.
+	healthBudget = 30 * time.Second
+	// quietBudget is the same for a shell's start-up file.
+	quietBudget = 5 * time.Second
+)
+
+type startCmd struct {
+	Quiet bool `help:"Print exactly one line, and wait 5 s at most: for a shell's start-up file."`
+}
+
+func (startCmd) Help() string {
+	return "It loads the daemon and the watchdog, starts both and waits until the daemon is healthy. If nothing is set up it does \"halton-meter init\" first. Running it again when all is up changes nothing."
+}
+
+func (c startCmd) Run(ctx context.Context, a *app) error {
+	s := &starting{app: a, quiet: c.Quiet, budget: healthBudget, steps: term.NewSteps(os.Stdout, len("watchdog registered"))}
+	if c.Quiet {
+		s.budget = quietBudget
+	}
+	err := s.run(ctx)
+	if !c.Quiet {
+		s.steps.Close()
+		return err
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "halton-meter: not metering: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+		return &failure{err: err, code: exitFailed, silent: true}
+	}
+	fmt.Println("halton-meter: metering on " + s.edge)
+	return nil
+}
+
+// starting is one run of start.
+type starting struct {
+	*app
+	quiet  bool
+	budget time.Duration
+	steps  *term.Steps
+	edge   string
+}
+
+func (s *starting) run(ctx context.Context) error {
+	if s.quiet && s.alreadyUp(ctx) {
+		return nil
+	}
+	if err := s.maySetUp(); err != nil {
+		return err
+	}
+	unlock, err := s.exclusive()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := s.setUp(ctx); err != nil {
+		return err
+	}
+	if !s.quiet {
+		s.warnOfStaleProxy(ctx)
+	}
+	if err := agents.ClearStop(s.paths); err != nil {
+		return err
+	}
+	edgeDetail, err := s.bringUpEdge(ctx)
+	if err != nil {
+		return err
+	}
+	for _, label := range []string{agents.Daemon, agents.Watchdog} {
+		if err := s.register(ctx, label); err != nil {
+			return err
+		}
+	}
+	kicked := time.Now()
+	for _, label := range []string{agents.Daemon, agents.Watchdog} {
+		if err := s.kickstart(ctx, label); err != nil {
+			return err
+		}
+	}
+	api, err := s.waitHealthy(ctx, kicked)
+	if err != nil {
+		return err
+	}
+	s.done("daemon healthy", fmt.Sprintf("api: %s  edge: %s", api, edgeDetail))
+	return nil
+}
+
+// alreadyUp is the fast path of a shell's start-up file: it asks the two
+// ports, and runs no other program.
+func (s *starting) alreadyUp(ctx context.Context) bool {
+	rec, live := s.ports()
+	if !live || healthy(ctx, rec.Ports["api"]) != nil || agents.EdgeAnswers(ctx, s.paths, rec.Ports["edge"]) != nil {
+		return false
+	}
+	s.edge = agents.EdgeAddress(rec.Ports["edge"])
+	return true
+}
+
+// maySetUp refuses where nothing is set up and start must not do it by itself.
+func (s *starting) maySetUp() error {
+	if s.paths.Mode() != "" {
+		return nil
+	}
+	if _, err := os.Stat(s.paths.Uninstalled()); err == nil {
+		return &failure{err: errors.New("halton-meter was uninstalled here"), hint: "halton-meter init sets it up again"}
+	}
+	if s.quiet {
+		return &failure{err: errors.New("halton-meter is not set up: run halton-meter init"), hint: "halton-meter init"}
+	}
+	if runtime.GOOS == "darwin" && os.Getuid() == 0 {
+		return &failure{err: errors.New("set up as root: launch agents belong to a user"), hint: "run halton-meter start as yourself, without sudo"}
+	}
+	return nil
+}
+
+// setUp does the env-only installation on a machine that has none.
+func (s *starting) setUp(ctx context.Context) error {
+	if s.paths.Mode() != "" {
+		conf, err := s.config()
+		if err != nil {
+			return err
+		}
+		return agents.EnsureBundle(s.paths, conf, os.Getenv)
+	}
+	s.steps.Waiting("setting up")
+	if err := s.install(ctx, false); err != nil {
+		return err
+	}
+	s.done("set up", s.paths.State+" (mode: "+agents.ModeEnvOnly+")")
+	return nil
+}
+
+func (s *starting) bringUpEdge(ctx context.Context) (string, error) {
+	in, err := s.installer()
+	if err != nil {
+		return "", err
+	}
+	s.waiting("edge")
+	detail, err := in.BringUpEdge(ctx)
+	if err != nil {
+		return "", s.failed("edge", err)
+	}
+	s.edge = agents.EdgeAddress(agents.EdgePort(s.paths))
+	return detail, nil
+}
+
+func (s *starting) register(ctx context.Context, label string) error {
+	name := agents.ShortName(label)
+	s.waiting("registering " + name)
+	_, err := s.supervisor.Load(ctx, s.supervisor.Domain, s.paths.Plist(label), launchd.LoadOptions{
+		Budget: agents.BootstrapBudget, Postmortem: s.paths.Postmortem(),
+	})
+	if err != nil {
+		return s.failed("register "+name, err)
+	}
+	s.done(name+" registered", label)
+	return nil
+}
+
+func (s *starting) kickstart(ctx context.Context, label string) error {
+	_, err := s.supervisor.Kickstart(ctx, s.supervisor.Target(label), launchd.KickstartOptions{})
+	// Kickstart of a running job is 0 in field reports and 37 in the client's
+	// source: both mean that it runs.
+	if err != nil && !errors.Is(err, launchd.ErrInFlux) {
+		return s.failed("start "+agents.ShortName(label), err)
+	}
+	return nil
+}
+
+// waitHealthy waits until the daemon that was kicked has told its ports and
+// answers /health with 200: at once, then at most every 500 ms.
+func (s *starting) waitHealthy(ctx context.Context, kicked time.Time) (string, error) {
+	s.waiting("waiting for the daemon")
+	ctx, cancel := context.WithDeadline(ctx, kicked.Add(s.budget))
+	defer cancel()
+	const poll, look = 500 * time.Millisecond, 20 * time.Millisecond
+	var asked time.Time
+	last := errors.New("it has not told its ports")
+	var told portalloc.Record
+	for {
+		// To look into the record is cheap; /health is asked when the record
+		// is another one, or when it is time again.
+		rec, live := s.ports()
+		if live && (rec.PID != told.PID || time.Since(asked) >= poll) {
+			told, asked = rec, time.Now()
+			if last = healthy(ctx, rec.Ports["api"]); last == nil {
+				return net.JoinHostPort("127.0.0.1", strconv.Itoa(rec.Ports["api"])), nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return "", context.Cause(ctx)
+			}
+			return "", s.failed("daemon healthy", fmt.Errorf("the daemon is loaded and not healthy after %s: %w", s.budget, s.explain(ctx, last)))
+		case <-time.After(look):
+		}
+	}
+}
+
+// explain adds what the daemon's process left behind.
+func (s *starting) explain(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	svc, perr := s.supervisor.Print(ctx, s.supervisor.Target(agents.Daemon))
+	if perr == nil && svc.PID == 0 {
+		if ended := howItEnded(svc); ended != "" {
+			err = fmt.Errorf("%w; it %s", err, ended)
+		}
+	}
+	if line := lastLine(s.paths.Log(agents.Daemon, "err")); line != "" {
+		err = fmt.Errorf("%w; its log ends with: %s", err, line)
+	}
+	return err
+}
+
+// failed says which step it was, what launchctl answered and what to type.
+func (s *starting) failed(step string, err error) error {
+	if !s.quiet {
+		s.steps.Failed(step, "")
+	}
+	return &failure{err: fmt.Errorf("%s: %w", step, err), hint: hintFor(err, "halton-meter start"), code: exitFailed}
+}
+
+func (s *starting) waiting(what string) {
+	if !s.quiet {
+		s.steps.Waiting(what)
+	}
+}
+
+func (s *starting) done(what, detail string) {
+	if !s.quiet {
+		s.steps.Done(what, detail)
+	}
+}

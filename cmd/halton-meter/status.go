@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
+	"github.com/haltonlabs/halton-meter/internal/version"
+)
+
+type statusCmd struct {
+	JSON bool `help:"Print JSON."`
+}
+
+func (statusCmd) Help() string {
+	return `Exit codes: 0 healthy; 3 not set up, or the daemon's job not loaded; 4 loaded and not healthy.
+
+--json prints one object: version, install_mode, healthy, exit_code, supervisor, components (name, state, detail, and for jobs label and pid), ports (edge, internal, api), metering (on, since, reason), traffic (metered, passthrough, lost, failed, open, reasons; null if no edge ever ran) and last_row (as export prints it, or null). Times are RFC 3339.`
+}
+
+func (c statusCmd) Run(ctx context.Context, a *app) error {
+	rep := a.survey(ctx)
+	if c.JSON {
+		enc := json.NewEncoder(os.Stdout)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(rep); err != nil {
+			return err
+		}
+	} else {
+		rep.print(os.Stdout)
+	}
+	if rep.ExitCode != 0 {
+		return &failure{err: fmt.Errorf("not healthy"), code: rep.ExitCode, silent: true}
+	}
+	return nil
+}
+
+func (r statusReport) print(out *os.File) {
+	styles := term.StylesFor(out)
+	fmt.Fprintf(out, "halton-meter v%s · status\n\n", version.Version)
+	var width, stateWidth int
+	for _, c := range r.Components {
+		width, stateWidth = max(width, len(c.Name)), max(stateWidth, len(c.State))
+	}
+	for _, c := range r.Components {
+		state := fmt.Sprintf("%-*s", stateWidth, c.State)
+		switch {
+		case c.bad:
+			state = styles.Bad(state)
+		case c.good:
+			state = styles.Good(state)
+		}
+		fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-*s  %s  %s", width, c.Name, state, c.Detail), " "))
+	}
+	fmt.Fprintf(out, "\n%s\n", r.Metering.sentence(styles))
+	if t := r.Traffic; t != nil {
+		fmt.Fprintf(out, "traffic: %d metered, %d lost (passed unmetered), %d passed to other hosts, %d failed\n",
+			t.Metered, t.Lost, t.Passthrough-t.Lost, t.Failed)
+		if len(t.Reasons) > 0 {
+			var parts []string
+			for reason, n := range t.Reasons {
+				parts = append(parts, fmt.Sprintf("%s %d", reason, n))
+			}
+			slices.Sort(parts)
+			fmt.Fprintf(out, "unmetered by reason: %s\n", strings.Join(parts, ", "))
+		}
+	}
+	if row := r.LastRow; row != nil {
+		fmt.Fprintf(out, "last row: %s  %s  %s  %s\n", row.RequestedAt.Local().Format(time.DateTime), row.Project, row.Model, row.Status)
+	}
+	if r.ExitCode == exitNotInstalled && r.InstallMode == "" {
+		fmt.Fprintln(out, "hint: halton-meter start sets it up")
+	} else if r.ExitCode != 0 {
+		fmt.Fprintln(out, "hint: halton-meter start")
+	}
+}
+
+func (m metering) sentence(styles term.Styles) string {
+	since := ""
+	if m.Since != nil {
+		since = " since " + m.Since.Local().Format(time.DateTime)
+	}
+	if m.On {
+		return styles.Good("metering on" + since)
+	}
+	return styles.Bad("metering off"+since) + ": " + m.Reason
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/internal/version"
+	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/meter/ledger"
+	"github.com/haltonlabs/halton-meter/portalloc"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// statusReport is what status --json prints; the names are a promise.
+type statusReport struct {
+	Version     string            `json:"version"`
+	InstallMode string            `json:"install_mode"`
+	Healthy     bool              `json:"healthy"`
+	ExitCode    int               `json:"exit_code"`
+	Supervisor  string            `json:"supervisor"`
+	Components  []component       `json:"components"`
+	Ports       map[string]int    `json:"ports"`
+	Metering    metering          `json:"metering"`
+	Traffic     *proxyedge.Status `json:"traffic"`
+	LastRow     *ledger.Row       `json:"last_row"`
+}
+
+// component is one row of the table.
+type component struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
+	Label  string `json:"label,omitempty"`
+	PID    int    `json:"pid,omitempty"`
+
+	good, bad bool
+}
+
+// metering says whether calls are metered now.
+type metering struct {
+	On     bool       `json:"on"`
+	Since  *time.Time `json:"since"`
+	Reason string     `json:"reason,omitempty"`
+}
+
+// surveyor collects a report.
+type surveyor struct {
+	*app
+	rep  statusReport
+	rec  portalloc.Record
+	live bool
+	jobs map[string]*launchd.Service // nil value: not loaded
+	edge *edgectl.Report
+}
+
+// survey looks at everything once, and changes nothing.
+func (a *app) survey(ctx context.Context) statusReport {
+	s := &surveyor{app: a, jobs: map[string]*launchd.Service{}}
+	s.rep = statusReport{
+		Version: version.Version, InstallMode: a.paths.Mode(), Supervisor: a.supervisor.Name,
+		Ports: map[string]int{"edge": agents.EdgePort(a.paths), "internal": 0, "api": 0},
+	}
+	if s.rep.InstallMode == "" {
+		s.rep.ExitCode = exitNotInstalled
+		s.rep.Metering.Reason = "halton-meter is not set up"
+		s.add(component{Name: "install mode", State: "none", bad: true})
+		return s.rep
+	}
+	s.add(component{Name: "install mode", State: s.rep.InstallMode, Detail: a.paths.InstallMode()})
+	s.rec, s.live = a.ports()
+	s.edgeReport(ctx)
+
+	daemonErr := s.daemon(ctx)
+	s.job(ctx, agents.Watchdog)
+	edgeErr := s.edgeRow(ctx)
+	s.job(ctx, agents.UserEnv)
+	s.listeners(ctx, daemonErr)
+	s.add(component{Name: "system proxy", State: "off", Detail: "never set in this mode"})
+	s.sentinels()
+	s.judge(daemonErr, edgeErr)
+	s.lastRow(ctx)
+	return s.rep
+}
+
+func (s *surveyor) add(c component) { s.rep.Components = append(s.rep.Components, c) }
+
+// load asks the supervisor for a job and remembers the answer.
+func (s *surveyor) load(ctx context.Context, label string) (component, bool) {
+	c := component{Name: agents.ShortName(label), Label: label}
+	svc, err := s.supervisor.Print(ctx, s.supervisor.Target(label))
+	switch {
+	case errors.Is(err, launchd.ErrNotLoaded):
+		c.State, c.Detail, c.bad = "not loaded", label, true
+		return c, false
+	case err != nil:
+		c.State, c.Detail, c.bad = "unknown", err.Error(), true
+		return c, false
+	}
+	s.jobs[label] = svc
+	c.PID = svc.PID
+	if svc.PID != 0 {
+		c.State, c.Detail, c.good = "running", fmt.Sprintf("PID %d · %s", svc.PID, label), true
+		return c, true
+	}
+	c.State, c.Detail = "not running", label
+	if ended := howItEnded(svc); ended != "" {
+		c.Detail += " · " + ended
+	}
+	return c, true
+}
+
+func (s *surveyor) job(ctx context.Context, label string) {
+	c, loaded := s.load(ctx, label)
+	if label == agents.UserEnv && loaded {
+		// One-shot at login: not to run is its normal state.
+		c.State, c.bad = "loaded", false
+	} else {
+		c.bad = c.PID == 0
+	}
+	s.add(c)
+}
+
+// daemon reports the daemon, and returns why it does not meter.
+func (s *surveyor) daemon(ctx context.Context) error {
+	c, loaded := s.load(ctx, agents.Daemon)
+	err := errors.New("the daemon's job is not loaded")
+	if loaded {
+		err = s.daemonHealth(ctx, c)
+		if err == nil {
+			c.State, c.good = "healthy", true
+		} else if c.PID != 0 {
+			c.State, c.good, c.bad = "unhealthy", false, true
+			c.Detail += " · " + err.Error()
+		} else {
+			c.bad = true
+		}
+	}
+	s.add(c)
+	return err
+}
+
+func (s *surveyor) daemonHealth(ctx context.Context, c component) error {
+	if c.PID == 0 {
+		reason := "the daemon does not run"
+		if ended := howItEnded(s.jobs[agents.Daemon]); ended != "" {
+			reason += ": " + ended
+		}
+		return errors.New(reason)
+	}
+	if !s.live || s.rec.PID != c.PID {
+		return errors.New("the daemon has not told its ports")
+	}
+	return healthy(ctx, s.rec.Ports["api"])
+}
+
+func (s *surveyor) edgeReport(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	rep, err := edgectl.Ask(ctx, s.paths.EdgeSocket())
+	if err != nil {
+		// A dead edge left its counts.
+		if rep, err = edgectl.Read(s.paths.EdgeCounters()); err != nil {
+			return
+		}
+	}
+	s.edge, s.rep.Traffic = &rep, &rep.Status
+}
+
+// edgeRow reports the edge, which is expected up whatever the daemon does.
+func (s *surveyor) edgeRow(ctx context.Context) error {
+	c, _ := s.load(ctx, agents.Edge)
+	port := s.rep.Ports["edge"]
+	err := agents.EdgeAnswers(ctx, s.paths, port)
+	if err == nil {
+		c.State, c.good, c.bad = "up", true, false
+		c.Detail = strings.TrimPrefix(fmt.Sprintf("%s · %s", agents.EdgeAddress(port), c.Detail), " · ")
+	} else {
+		c.good, c.bad = false, true
+		c.Detail += fmt.Sprintf(" · %s: %v", agents.EdgeAddress(port), err)
+		if h := portalloc.FindHolder(ctx, port); h.PID != 0 && h.PID != c.PID {
+			c.Detail += fmt.Sprintf(" · the port is held by %s (process %d)", h.Command, h.PID)
+		}
+	}
+	s.add(c)
+	return err
+}
+
+func (s *surveyor) listeners(ctx context.Context, daemonErr error) {
+	if s.live {
+		s.rep.Ports["internal"], s.rep.Ports["api"] = s.rec.Ports["internal"], s.rec.Ports["api"]
+	}
+	for _, name := range []string{"internal", "api"} {
+		c := component{Name: name + " listener", State: "not bound", bad: true}
+		if port := s.rep.Ports[name]; port != 0 {
+			addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+			c.Detail = addr
+			if conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr); err == nil {
+				conn.Close()
+				c.State, c.good, c.bad = "bound", true, false
+			}
+		}
+		if name == "api" && c.good && daemonErr == nil {
+			c.Detail += " · /health 200"
+		}
+		s.add(c)
+	}
+}
+
+func (s *surveyor) sentinels() {
+	mark := func(path string) string {
+		if _, err := os.Stat(path); err != nil {
+			return "-"
+		}
+		return "✓"
+	}
+	detail := fmt.Sprintf("proxy-managed: %s  apps-managed: %s  graceful-shutdown: ",
+		mark(s.paths.In("proxy-managed")), mark(s.paths.In("apps-managed")))
+	if left, stopped := agents.Stopped(s.paths, s.now()); stopped {
+		detail += fmt.Sprintf("for another %d s", int(left.Seconds())+1)
+	} else {
+		detail += "-"
+	}
+	s.add(component{Name: "sentinels", State: "consistent", Detail: detail})
+}
+
+// judge sets the verdict and the exit code.
+func (s *surveyor) judge(daemonErr, edgeErr error) {
+	m := &s.rep.Metering
+	switch {
+	case s.jobs[agents.Daemon] == nil:
+		s.rep.ExitCode = exitNotInstalled
+	case daemonErr != nil || edgeErr != nil:
+		s.rep.ExitCode = exitUnhealthy
+	default:
+		s.rep.Healthy, m.On = true, true
+		m.Since = &s.rec.StartedAt
+		return
+	}
+	m.Reason = "the edge does not answer"
+	if daemonErr != nil {
+		m.Reason = daemonErr.Error()
+	}
+	// The edge notices when the next call comes; before that nobody knows.
+	if s.edge != nil && !s.edge.OffSince.IsZero() {
+		m.Since = &s.edge.OffSince
+	}
+}
+
+func (s *surveyor) lastRow(ctx context.Context) {
+	r, err := ledger.OpenReader(ctx, s.paths.State)
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	if row, err := r.Last(ctx); err == nil {
+		s.rep.LastRow = row
+	}
+}
+
+// howItEnded says how the last run of a job that does not run ended.
+func howItEnded(svc *launchd.Service) string {
+	switch {
+	case svc == nil:
+		return ""
+	case svc.LastSignal != "":
+		return "was ended by " + svc.LastSignal
+	case svc.LastExitCode != nil:
+		return fmt.Sprintf("exited with code %d", *svc.LastExitCode)
+	}
+	return ""
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	xterm "golang.org/x/term"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
+	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
+)
+
+type uninstallCmd struct {
+	Purge       bool `help:"Also delete the state directory, except the ledger."`
+	IncludeLogs bool `help:"With --purge: also delete the ledger, the log of all calls."`
+	Yes         bool `help:"Do not ask."`
+}
+
+func (uninstallCmd) Help() string {
+	return "It unloads the four launch agents and deletes their plists. Configuration, certificate authority and ledger stay, unless --purge; the ledger stays even then, unless --include-logs. Shells that still hold the proxy variable lose their connection: open new ones."
+}
+
+func (c uninstallCmd) Run(ctx context.Context, a *app) error {
+	if c.IncludeLogs && !c.Purge {
+		return &failure{err: errors.New("--include-logs goes with --purge"), hint: "halton-meter uninstall --purge --include-logs", code: exitUsage}
+	}
+	if c.IncludeLogs && !c.Yes {
+		ok, err := confirm("Delete the ledger, with every call that was metered?")
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return &failure{err: errors.New("nothing was removed"), hint: "halton-meter uninstall --purge keeps the ledger"}
+		}
+	}
+	if _, err := os.Stat(a.paths.State); errors.Is(err, fs.ErrNotExist) {
+		return removeAll(a.plists()...)
+	}
+	unlock, err := a.exclusive()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
+	defer steps.Close()
+	if err := a.unloadAll(ctx, steps); err != nil {
+		return err
+	}
+	if err := removeAll(append(a.plists(), a.paths.InstallMode(), a.paths.GracefulShutdown(),
+		a.paths.In("proxy-managed"), a.paths.In("apps-managed"))...); err != nil {
+		return err
+	}
+	steps.Done("plists removed", filepath.Dir(a.paths.Plist(agents.Daemon)))
+	if !c.Purge {
+		note := "halton-meter was uninstalled at " + a.now().UTC().Format(time.RFC3339) + "; \"halton-meter init\" sets it up again.\n"
+		return atomicfile.Write(a.paths.Uninstalled(), []byte(note), 0o600)
+	}
+	if err := c.purge(a); err != nil {
+		return err
+	}
+	steps.Done("state removed", a.paths.State)
+	return nil
+}
+
+// unloadAll boots the jobs out. Where the supervisor's program is gone there
+// is nothing that could be loaded by it.
+func (a *app) unloadAll(ctx context.Context, steps *term.Steps) error {
+	if !runnable(a.supervisor.Command[0]) {
+		return nil
+	}
+	for _, label := range agents.Labels {
+		name := agents.ShortName(label)
+		steps.Waiting("unloading " + name)
+		was, err := a.unload(ctx, label)
+		if err != nil {
+			return &failure{err: fmt.Errorf("unload %s: %w", name, err), hint: hintFor(err, "halton-meter uninstall")}
+		}
+		if was {
+			steps.Done(name+" unloaded", label)
+		}
+	}
+	if a.supervisor.Name != agents.Emulator {
+		return nil
+	}
+	return emulator.Stop(ctx, a.paths.State)
+}
+
+func runnable(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+// ledgerFiles stay when the rest is purged.
+var ledgerFiles = map[string]bool{"db.sqlite": true, "db.sqlite-wal": true, "db.sqlite-shm": true, "journal": true}
+
+func (c uninstallCmd) purge(a *app) error {
+	if err := removeAll(a.paths.Uninstalled()); err != nil {
+		return err
+	}
+	if c.IncludeLogs {
+		return os.RemoveAll(a.paths.State)
+	}
+	entries, err := os.ReadDir(a.paths.State)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if ledgerFiles[e.Name()] {
+			continue
+		}
+		if err := os.RemoveAll(a.paths.In(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) plists() []string {
+	var paths []string
+	for _, label := range agents.Labels {
+		paths = append(paths, a.paths.Plist(label))
+	}
+	return paths
+}
+
+func removeAll(paths ...string) error {
+	for _, p := range paths {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm asks on the terminal; where there is none it refuses.
+func confirm(question string) (bool, error) {
+	if !xterm.IsTerminal(int(os.Stdin.Fd())) {
+		return false, &failure{err: errors.New("this needs a confirmation, and there is no terminal to ask on"), hint: "add --yes", code: exitUsage}
+	}
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		return false, err
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes", nil
+}
