@@ -80,7 +80,7 @@ func (p *anthropicMessages) start(message []byte) {
 	id := text(member(message, "id"))
 	if u := &p.message.usage; u.named && id != p.id {
 		p.cut = p.cut || !p.message.ended
-		for _, c := range u.charges(u.servedModel(p.model)) {
+		for _, c := range u.charges(u.servedModel(cmp.Or(p.model, p.requested))) {
 			if len(p.earlier) < maxModels {
 				p.earlier = addCharge(p.earlier, c.Model, c.Usage)
 			} else {
@@ -131,7 +131,7 @@ func (p *anthropicMessages) Body(status int, body []byte) {
 func (p *anthropicMessages) Result(eof bool) Result {
 	x, m := p.exchange, p.message
 	x.tier = p.billedTier()
-	x.model = m.usage.servedModel(x.model)
+	x.model = m.usage.servedModel(cmp.Or(x.model, x.requested))
 	var charges []Charge
 	for _, c := range p.earlier {
 		charges = addCharge(charges, c.Model, c.Usage)

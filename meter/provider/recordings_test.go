@@ -20,6 +20,7 @@ type recording struct {
 	URL          string `json:"url"`
 	Status       int    `json:"status"`
 	Stream       bool   `json:"stream"`
+	Usage        bool   `json:"usage"`
 	RequestBody  string `json:"request_body"`
 	ResponseBody string `json:"response_body"`
 }
@@ -104,6 +105,9 @@ func TestRecordings(t *testing.T) {
 				}
 				metered++
 				want := oracle(t, r)
+				if (want != nil) != r.Usage {
+					t.Fatalf("the oracle finds %+v; the body names a usage: %v", want, r.Usage)
+				}
 				if want == nil {
 					if got.Usage != nil || got.Complete || got.Reason == "" {
 						t.Errorf("usage = %+v, complete = %v, reason = %q; the body names none", got.Usage, got.Complete, got.Reason)

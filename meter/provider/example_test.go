@@ -1,0 +1,81 @@
+package provider_test
+
+import (
+	"fmt"
+
+	"github.com/haltonlabs/halton-meter/meter/provider"
+)
+
+func Example() {
+	endpoint, ok := provider.Lookup("POST", "api.openai.com", "/v1/chat/completions")
+	if !ok {
+		return
+	}
+	p := endpoint.NewParser()
+	p.Request([]byte(`{"model":"gpt-5","messages":[]}`))
+	p.Body(200, []byte(`{"model":"gpt-5-2025-08-07","choices":[],
+		"usage":{"prompt_tokens":1000,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":600}}}`))
+	r := p.Result(true)
+	fmt.Println(r.Model, r.Usage.Input, r.Usage.CacheRead, r.Usage.Output, r.Complete)
+	// Output: gpt-5-2025-08-07 400 600 50 true
+}
+
+func ExampleParser_stream() {
+	endpoint, _ := provider.Lookup("POST", "api.anthropic.com", "/v1/messages?beta=true")
+	p := endpoint.NewParser()
+	p.Request([]byte(`{"model":"claude-opus-4-8","stream":true}`))
+	p.Event("message_start", []byte(`{"message":{"model":"claude-opus-4-8","usage":{"input_tokens":20,"output_tokens":1}}}`))
+	r := p.Result(false)
+	fmt.Println(r.Usage.Input, r.Usage.Output, r.Complete, r.Reason)
+	// Output: 20 1 false the response broke off before its last count
+}
+
+func ExampleEndpoint() {
+	for _, path := range []string{"/v1/messages", "/v1/messages/count_tokens"} {
+		endpoint, ok := provider.Lookup("POST", "api.anthropic.com", path)
+		fmt.Println(path, endpoint.Format, ok)
+	}
+	// Output:
+	// /v1/messages anthropic-messages true
+	// /v1/messages/count_tokens  false
+}
+
+func ExampleUsage() {
+	u := provider.Usage{Input: 400, CacheRead: 600, CacheWrite1h: 100, Output: 50}
+	fmt.Println(u.Prompt())
+	// Output: 1100
+}
+
+func ExampleClassifyError() {
+	fmt.Println(provider.ClassifyError(429, "rate_limit_exceeded"))
+	fmt.Println(provider.ClassifyError(429, "insufficient_quota"))
+	// Output:
+	// rate_limit
+	// auth
+}
+
+// An advisor's turn is billed at its own model.
+func ExampleCharge() {
+	endpoint, _ := provider.Lookup("POST", "api.anthropic.com", "/v1/messages")
+	p := endpoint.NewParser()
+	p.Body(200, []byte(`{"model":"claude-sonnet-5","usage":{"input_tokens":10,"output_tokens":5,"iterations":[
+		{"type":"message","input_tokens":10,"output_tokens":5},
+		{"type":"advisor_message","model":"claude-opus-5","input_tokens":100,"output_tokens":7}]}}`))
+	r := p.Result(true)
+	charges := append([]provider.Charge(nil), r.Charges...)
+	for _, c := range charges {
+		fmt.Println(c.Model, c.Usage.Input, c.Usage.Output)
+	}
+	// Output:
+	// claude-sonnet-5 10 5
+	// claude-opus-5 100 7
+}
+
+func ExampleMode() {
+	endpoint, _ := provider.Lookup("POST", "api.anthropic.com", "/v1/messages")
+	p := endpoint.NewParser()
+	p.Request([]byte(`{"model":"claude-opus-4-8","thinking":{"type":"enabled","budget_tokens":1024}}`))
+	r := p.Result(true)
+	fmt.Println(endpoint.Kind == provider.Kind("chat"), r.Mode == provider.Mode("thinking"))
+	// Output: true true
+}

@@ -1,0 +1,78 @@
+package provider
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// The fuzz targets feed a request and a response, cut anywhere, as a stream
+// and as a body, and check what must hold whatever the bytes are.
+
+func FuzzAnthropicMessages(f *testing.F) {
+	f.Add(aRequest, sse(aStart, `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":25,"iterations":[{"type":"advisor_message","model":"m","input_tokens":1}]}}`, aStop), true)
+	f.Add(`{"model":"m`, `{"usage":{"input_tokens":-1,"output_tokens":1e400}}`, false)
+	fuzzFormat(f, FormatAnthropicMessages)
+}
+
+func FuzzOpenAIChat(f *testing.F) {
+	f.Add(`{"model":"gpt-5","stream_options":{"include_usage":true}}`, sse(`{"choices":[],"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":10,"audio_tokens":3}}}`, `[DONE]`), true)
+	f.Add(`{}`, `{"usage":[{"prompt_tokens":9}],"error":{"code":5}}`, false)
+	fuzzFormat(f, FormatOpenAIChat)
+}
+
+func FuzzOpenAIResponses(f *testing.F) {
+	f.Add(`{"model":"gpt-5"}`, sse(`{"type":"response.completed","response":{"output":[{"type":"web_search_call"}],"usage":{"input_tokens":9,"output_tokens":3}}}`), true)
+	f.Add(`{"\u006dodel":"gpt-5"}`, `{"status":"failed","tool_usage":{"web_search":{"num_requests":"x"}}}`, false)
+	fuzzFormat(f, FormatOpenAIResponses)
+}
+
+func fuzzFormat(f *testing.F, format Format) {
+	f.Fuzz(func(t *testing.T, request, response string, eof bool) {
+		p := Endpoint{Format: format}.NewParser()
+		p.Request([]byte(request))
+		for _, e := range splitEvents(response) {
+			p.Event(e.name, []byte(e.data))
+			checkResult(t, p.Result(false))
+		}
+		checkResult(t, p.Result(eof))
+
+		p = Endpoint{Format: format}.NewParser()
+		p.Request([]byte(request))
+		p.Body(200, []byte(response))
+		checkResult(t, p.Result(eof))
+	})
+}
+
+func checkResult(t *testing.T, r Result) {
+	t.Helper()
+	if r.Complete == (r.Reason != "") {
+		t.Errorf("complete = %v with reason %q", r.Complete, r.Reason)
+	}
+	if r.Complete && r.Usage == nil || (r.Usage == nil) != (len(r.Charges) == 0) {
+		t.Errorf("complete = %v, usage = %v, charges = %v", r.Complete, r.Usage, r.Charges)
+	}
+	if len(r.RawUsage) > 0 && !json.Valid(r.RawUsage) {
+		t.Errorf("raw usage is not JSON: %q", r.RawUsage)
+	}
+	for _, s := range []string{r.Model, r.RequestedModel, r.Tier, r.ResponseID, r.ErrorCode} {
+		if strings.ContainsAny(s, "\x00\x1b\n\r") {
+			t.Errorf("a control character in %q", s)
+		}
+	}
+	if r.Usage == nil {
+		return
+	}
+	for _, c := range r.Charges {
+		u := c.Usage
+		for _, n := range []int64{u.Input, u.CacheRead, u.CacheWrite5m, u.CacheWrite1h, u.Output, u.Thinking, u.AudioInput, u.CachedAudioInput, u.AudioOutput} {
+			// Each of the messages and turns adds at most maxCount.
+			if n < 0 || n > 1<<62 {
+				t.Errorf("a count of %d", n)
+			}
+		}
+		if u.Thinking > u.Output || u.AudioInput > u.Input || u.AudioOutput > u.Output || u.CachedAudioInput > u.CacheRead {
+			t.Errorf("a part exceeds its whole: %+v", u)
+		}
+	}
+}
