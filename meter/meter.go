@@ -3,17 +3,15 @@ package meter
 import (
 	"context"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/filelock"
+	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/meter/api"
 	"github.com/haltonlabs/halton-meter/meter/attribution"
@@ -98,20 +96,16 @@ type daemon struct {
 	mitm   *capture.Interceptor
 	clerk  *clerk
 	state  state
-	key    []byte
-	token  string
+	key    secret.Secret
+	token  secret.Secret
 }
 
 func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	d := &daemon{Config: c}
-	keyHex, err := secret(c.Dir, "edge-key")
-	if err != nil {
+	if d.key, err = secret.Read(filepath.Join(c.Dir, "edge-key")); err != nil {
 		return nil, err
 	}
-	if d.key, err = hex.DecodeString(keyHex); err != nil {
-		return nil, fmt.Errorf("read secret edge-key: %w", err)
-	}
-	if d.token, err = secret(c.Dir, "api-token"); err != nil {
+	if d.token, err = secret.Read(filepath.Join(c.Dir, "api-token")); err != nil {
 		return nil, err
 	}
 	authority, err := ca.Load(filepath.Join(c.Dir, "ca"))
@@ -187,7 +181,7 @@ func (d *daemon) flush(ctx context.Context) error {
 
 func (d *daemon) apiServer() *api.Server {
 	return &api.Server{
-		Version: version.Version, Health: d.health, Flush: d.flush, Token: d.token, Logger: d.Logger,
+		Version: version.Version, Health: d.health, Flush: d.flush, Token: d.token.String(), Logger: d.Logger,
 	}
 }
 
@@ -198,26 +192,4 @@ func otherDaemon(dir string) string {
 		return fmt.Sprintf("another daemon runs on %s: process %d, since %s", dir, rec.PID, rec.StartedAt.Local().Format(time.DateTime))
 	}
 	return fmt.Sprintf("another daemon runs on %s", dir)
-}
-
-// secret reads a secret of the state directory. Whoever else can read one can
-// pose as us, so looser permissions are an error and not a warning.
-func secret(dir, name string) (string, error) {
-	path := filepath.Join(dir, name)
-	st, err := os.Lstat(path)
-	if err != nil {
-		return "", fmt.Errorf("read secret %s: %w (halton-meter init makes it)", name, err)
-	}
-	if perm := st.Mode().Perm(); !st.Mode().IsRegular() || perm&0o077 != 0 {
-		return "", fmt.Errorf("read secret %s: mode %v lets others read it: remove %s and run halton-meter init", name, st.Mode(), path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("read secret %s: %w", name, err)
-	}
-	s := strings.TrimSpace(string(b))
-	if s == "" {
-		return "", fmt.Errorf("read secret %s: the file is empty: remove %s and run halton-meter init", name, path)
-	}
-	return s, nil
 }

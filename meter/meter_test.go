@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/replay"
+	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/meter"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
@@ -29,12 +29,10 @@ import (
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
 
-const secret = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-
 // prepare makes a state directory as "halton-meter init" does.
 func prepare(dir string) error {
 	for _, name := range []string{"edge-key", "api-token"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(secret+"\n"), 0o600); err != nil {
+		if err := secret.Ensure(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
@@ -103,7 +101,7 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	key, err := hex.DecodeString(secret)
+	key, err := secret.Read(filepath.Join(w.dir, "edge-key"))
 	if err != nil {
 		w.Fatal(err)
 	}

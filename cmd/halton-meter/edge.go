@@ -10,6 +10,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/meter/provider"
 	"github.com/haltonlabs/halton-meter/portalloc"
@@ -36,7 +37,7 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 		Metered: provider.IsMetered,
 		Daemon:  a.daemonAddress,
 		Key: func() []byte {
-			key, err := agents.ReadKey(a.paths.EdgeKey())
+			key, err := secret.Read(a.paths.EdgeKey())
 			if err != nil {
 				return nil
 			}

@@ -11,8 +11,9 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/secret"
 )
 
 // local never follows a proxy variable: everything that these commands ask is
@@ -45,13 +46,13 @@ func (a *app) flush(ctx context.Context) error {
 	if !live {
 		return nil
 	}
-	token, err := os.ReadFile(a.paths.Token())
+	token, err := secret.Read(a.paths.Token())
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
 	defer cancel()
-	resp, err := ask(ctx, http.MethodPost, rec.Ports["api"], "/v1/flush", strings.TrimSpace(string(token)))
+	resp, err := ask(ctx, http.MethodPost, rec.Ports["api"], "/v1/flush", token.String())
 	if err != nil {
 		return err
 	}

@@ -142,55 +142,6 @@ func TestStopSentinel(t *testing.T) {
 	}
 }
 
-func TestSecrets(t *testing.T) {
-	p := testPaths(t)
-	path := p.EdgeKey()
-	if err := agents.EnsureSecret(path); err != nil {
-		t.Fatal(err)
-	}
-	first, err := agents.ReadKey(path)
-	if err != nil || len(first) != 32 {
-		t.Fatalf("got %d bytes, %v", len(first), err)
-	}
-	if err := agents.EnsureSecret(path); err != nil {
-		t.Fatal(err)
-	}
-	if second, _ := agents.ReadKey(path); string(second) != string(first) {
-		t.Error("a second init made another key")
-	}
-	tests := map[string]struct {
-		spoil func() error
-		want  string
-	}{
-		"others can read it": {func() error { return os.Chmod(path, 0o640) }, "mode 0640"},
-		"damaged": {func() error {
-			os.Remove(path)
-			return os.WriteFile(path, []byte("abc\n"), 0o600)
-		}, "damaged"},
-		"a link": {func() error {
-			os.Remove(path)
-			return os.Symlink("/etc/passwd", path)
-		}, "read secret"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			os.Remove(path)
-			if err := agents.EnsureSecret(path); err != nil {
-				t.Fatal(err)
-			}
-			if err := tt.spoil(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := agents.ReadSecret(path); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
-			if err := agents.EnsureSecret(path); err == nil {
-				t.Error("init did not complain")
-			}
-		})
-	}
-}
-
 func TestFindPaths(t *testing.T) {
 	tests := map[string]struct {
 		env   map[string]string

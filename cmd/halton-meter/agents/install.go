@@ -13,6 +13,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 	"github.com/haltonlabs/halton-meter/meter/provider"
@@ -86,10 +87,10 @@ func (in *Installer) program(context.Context) (string, error) {
 }
 
 func (in *Installer) keys(context.Context) (string, error) {
-	if err := EnsureSecret(in.Paths.EdgeKey()); err != nil {
+	if err := secret.Ensure(in.Paths.EdgeKey()); err != nil {
 		return "", err
 	}
-	return "edge-key, api-token", EnsureSecret(in.Paths.Token())
+	return "edge-key, api-token", secret.Ensure(in.Paths.Token())
 }
 
 func (in *Installer) authority(context.Context) (string, error) {
@@ -221,7 +222,7 @@ func (in *Installer) edgeAnswers(ctx context.Context, port int) error {
 
 // EdgeAnswers is nil if our own edge, and not a stranger, answers on port.
 func EdgeAnswers(ctx context.Context, p Paths, port int) error {
-	key, err := ReadKey(p.EdgeKey())
+	key, err := secret.Read(p.EdgeKey())
 	if err != nil {
 		return err
 	}
