@@ -17,9 +17,9 @@ import (
 //go:generate node gen/generate.mjs
 
 // bundled is data of @pydantic/genai-prices, under the MIT licence in
-// prices.LICENSE.
+// genai-prices/LICENSE.
 //
-//go:embed prices.json
+//go:embed genai-prices/prices.json
 var bundled []byte
 
 // Bundled returns the book that the program was built with. All callers share

@@ -1,5 +1,5 @@
-// Writes the bundled price book, prices.json, its notice and the golden costs
-// of testdata, from the npm package @pydantic/genai-prices. Needs Node 20 and
+// Writes the bundled price book with its notice, genai-prices, and the golden
+// costs of testdata, from the npm package @pydantic/genai-prices. Needs Node 20 and
 // npm; run it with `go generate ./meter/pricing`.
 //
 // To take a newer package: set version and date to those that
@@ -11,6 +11,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { goldenCases } from "./golden.mjs";
+import { recordedCosts } from "./recorded.mjs";
 
 const version = "0.1.8";
 const date = "2026-09-23"; // when npm published it
@@ -39,10 +40,10 @@ try {
   const modules = join(home, "node_modules");
   const genai = createRequire(join(modules, "generate.cjs"))("@pydantic/genai-prices");
   const book = providers.map((id) => read(genai, id));
-  writeFileSync("prices.json", encodeBook(book));
-  copyFileSync(join(modules, "@pydantic", "genai-prices", "LICENSE"), "prices.LICENSE");
-  const golden = goldenCases(genai, book).map((c) => JSON.stringify(c));
-  writeFileSync(join("testdata", "golden.json"), `[\n${golden.join(",\n")}\n]\n`);
+  writeFileSync("genai-prices/prices.json", encodeBook(book));
+  copyFileSync(join(modules, "@pydantic", "genai-prices", "LICENSE"), "genai-prices/LICENSE");
+  writeFileSync("testdata/golden.json", `[\n${lines(goldenCases(genai, book))}\n]\n`);
+  writeFileSync("testdata/recorded.json", `[\n${lines(recordedCosts(genai))}\n]\n`);
 } finally {
   rmSync(home, { recursive: true });
 }
@@ -71,11 +72,15 @@ function portable(clause) {
   return without ? { not: { regex: without[1] } } : clause;
 }
 
+function lines(values) {
+  return values.map((v) => JSON.stringify(v)).join(",\n");
+}
+
 // encodeBook writes a line a model, so that a diff shows which prices changed.
 function encodeBook(book) {
   const entries = book.map(({ models, ...provider }) => {
     const head = JSON.stringify(provider).slice(0, -1);
-    return `${head},"models":[\n${models.map((m) => JSON.stringify(m)).join(",\n")}\n]}`;
+    return `${head},"models":[\n${lines(models)}\n]}`;
   });
   const source = JSON.stringify(`@pydantic/genai-prices ${version}`);
   return `{"source":${source},"date":"${date}","providers":[\n${entries.join(",\n")}\n]}\n`;
