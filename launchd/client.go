@@ -18,6 +18,11 @@ type Client struct {
 	Command []string
 	// Env is its environment. Nil: this process's own.
 	Env []string
+	// Timeout bounds each launchctl, so that one that hangs does not hang its
+	// caller. Kickstart with Kill takes as long as the job takes to end: let
+	// it be longer than the job's exit timeout. 0: DefaultTimeout; less: only
+	// the context counts.
+	Timeout time.Duration
 	// Run replaces the running of the process: it returns what launchctl
 	// wrote and its exit status; an error means that it did not run. Nil:
 	// os/exec.
@@ -29,6 +34,14 @@ type Output struct {
 	Stdout, Stderr []byte
 	Code           int
 }
+
+// DefaultTimeout is how long a launchctl may take. Most take a few
+// milliseconds; kickstart -k was seen to take more than 5 s.
+const DefaultTimeout = time.Minute
+
+// ErrNoAnswer means that launchctl was ended because it took longer than
+// [Client].Timeout. What it should do may have happened.
+var ErrNoAnswer = errors.New("launchctl did not answer in time")
 
 // killDelay is how long a launchctl whose context has ended may hold its
 // output open before it is cut off.
@@ -46,9 +59,17 @@ func (c *Client) call(ctx context.Context, verb, target string, args ...string) 
 	if run == nil {
 		run = runProcess
 	}
+	if t := c.timeout(); t > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, t, fmt.Errorf("%w (%s)", ErrNoAnswer, t))
+		defer cancel()
+	}
 	out, err := run(ctx, argv, c.Env)
 	if err != nil {
-		return nil, fmt.Errorf("run launchctl %s %s: %w", verb, target, err)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("run %s: %w", command(verb, target), err)
 	}
 	if out.Code != 0 {
 		return out.Stdout, &Error{Verb: verb, Target: target, Code: out.Code, Stderr: string(out.Stderr)}
@@ -56,37 +77,45 @@ func (c *Client) call(ctx context.Context, verb, target string, args ...string) 
 	return out.Stdout, nil
 }
 
+func (c *Client) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return DefaultTimeout
+	}
+	return c.Timeout
+}
+
+func command(verb, target string) string {
+	if target == "" {
+		return "launchctl " + verb
+	}
+	return "launchctl " + verb + " " + target
+}
+
 func runProcess(ctx context.Context, argv, env []string) (Output, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = env
 	cmd.WaitDelay = killDelay
-	out, errs := &limited{max: maxOutputBytes}, &limited{max: 64 << 10}
+	// One byte more than the parsers take, so that they see that it is cut.
+	out, errs := &limited{max: maxOutputBytes + 1}, &limited{max: 64 << 10}
 	cmd.Stdout, cmd.Stderr = out, errs
 	err := cmd.Run()
-	if ctx.Err() != nil {
-		return Output{}, context.Cause(ctx)
+	// An exit is an answer, also if the context ended at that moment, or if a
+	// child that launchctl left behind holds its output open.
+	if s := cmd.ProcessState; s != nil && s.Exited() {
+		return Output{Stdout: out.buf.Bytes(), Stderr: errs.buf.Bytes(), Code: s.ExitCode()}, nil
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() {
-		err = nil
-	}
-	if err != nil {
-		return Output{}, err
-	}
-	return Output{Stdout: out.Bytes(), Stderr: errs.Bytes(), Code: cmd.ProcessState.ExitCode()}, nil
+	return Output{}, err
 }
 
 // limited keeps the first max bytes and takes the rest for nothing, so that a
-// launchctl that says too much is neither blocked nor a danger.
+// launchctl that says too much is neither blocked nor a danger. The buffer is
+// a field: embedded, its ReadFrom would have io.Copy go around Write.
 type limited struct {
-	bytes.Buffer
+	buf bytes.Buffer
 	max int
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if room := l.max - l.Len(); room < len(p) {
-		l.Buffer.Write(p[:max(room, 0)])
-		return len(p), nil
-	}
-	return l.Buffer.Write(p)
+	l.buf.Write(p[:max(min(l.max-l.buf.Len(), len(p)), 0)])
+	return len(p), nil
 }

@@ -65,7 +65,7 @@ func (e *Error) Text() string {
 }
 
 func (e *Error) Error() string {
-	text := fmt.Sprintf("launchctl %s %s: exit %d: %s", e.Verb, e.Target, e.Code, e.Text())
+	text := fmt.Sprintf("%s: exit %d: %s", command(e.Verb, e.Target), e.Code, e.Text())
 	for line := range strings.Lines(e.Stderr) {
 		line = strings.TrimSpace(line)
 		// These repeat the code or say nothing.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/sethvargo/go-retry"
@@ -16,11 +16,11 @@ const (
 	DefaultBaseDelay = 200 * time.Millisecond
 	maxDelay         = 2 * time.Second
 	jitterPercent    = 10
+	minPatience      = 2 * time.Second // with one launchctl
+	// maxRemovals is how often another definition of the label is booted out
+	// before Load gives way: then somebody else keeps loading it.
+	maxRemovals = 3
 )
-
-// startWait is how long Load waits for the process of a job that starts at
-// load before it demands one.
-const startWait = 2 * time.Second
 
 // Codes that Load decides by, of Darwin's errno and libxpc.
 const (
@@ -35,10 +35,11 @@ const (
 type LoadOptions struct {
 	// Budget is how long an attempt that failed for a reason that may pass
 	// is made again. Where the label is being torn down, Load takes at least
-	// as long as the old job's exit timeout and 5 s. 0: DefaultBudget.
+	// as long as the old job's exit timeout and 5 s. 0: DefaultBudget; less:
+	// one attempt.
 	Budget time.Duration
 	// BaseDelay is the first wait; each is twice the one before, up to 2 s,
-	// give or take 10 %. 0: DefaultBaseDelay.
+	// give or take 10 %. 0 or less: DefaultBaseDelay.
 	BaseDelay time.Duration
 	// Postmortem is a file that gets one JSON line if Load fails; see
 	// [Postmortem]. "": none.
@@ -51,8 +52,8 @@ type LoadOptions struct {
 type Attempt struct {
 	At     time.Time
 	Delay  time.Duration // the wait before it
-	Code   int           // launchctl's exit status
-	Stderr string
+	Code   int           // launchctl's exit status; -1 if it gave none
+	Stderr string        // what it said, or why it gave no status
 }
 
 // LoadResult is what Load found.
@@ -77,52 +78,79 @@ type LoadResult struct {
 // other code is final.
 //
 // A job that should run from the start, and that launchd puts off ("pended
-// nondemand spawn"), is kickstarted.
+// nondemand spawn"), is kickstarted. If launchd cannot start such a job's
+// program, that is an error, though the job is loaded.
+//
+// If ctx ends, the error holds its cause and launchctl's last answer.
 func (c *Client) Load(ctx context.Context, d DomainTarget, path string, o LoadOptions) (LoadResult, error) {
-	job, err := readJob(path)
+	l, err := c.newLoading(d, path, o)
 	if err != nil {
 		return LoadResult{}, fmt.Errorf("load %s: %w", path, err)
 	}
-	target, err := d.Service(job.Label)
+	err = l.run(ctx)
 	if err != nil {
-		return LoadResult{}, fmt.Errorf("load %s: %w", path, err)
-	}
-	if o.Budget == 0 {
-		o.Budget = DefaultBudget
-	}
-	if o.BaseDelay == 0 {
-		o.BaseDelay = DefaultBaseDelay
-	}
-	l := &loading{Client: c, LoadOptions: o, job: job, target: target, path: path, deadline: time.Now().Add(o.Budget)}
-	res, err := l.run(ctx)
-	if err != nil {
-		err = fmt.Errorf("load %s: %w", job.Label, err)
-		if o.Postmortem != "" && len(res.Attempts) > 0 {
-			err = errors.Join(err, l.postmortem(ctx).append(o.Postmortem))
+		err = fmt.Errorf("load %s: %w", l.job.Label, err)
+		if o.Postmortem != "" {
+			err = errors.Join(err, l.postmortem(ctx).append(ctx, o.Postmortem))
 		}
 	}
-	return res, err
+	return l.result, err
 }
 
 // loading is one Load at work.
 type loading struct {
-	*Client
+	Client
 	LoadOptions
 	job      *Job
+	domain   DomainTarget
 	target   ServiceTarget
 	path     string
+	patience time.Duration // the client's own Timeout
 	deadline time.Time
 
 	delay   time.Duration // before the attempt at work
 	enabled bool          // once more, after a 119
+	removed int           // other definitions of the label
+	spent   bool          // the budget
+	answer  error         // the last of launchctl to a bootstrap
 	result  LoadResult
 }
 
-func (l *loading) run(ctx context.Context) (LoadResult, error) {
+func (c *Client) newLoading(d DomainTarget, path string, o LoadOptions) (*loading, error) {
+	// launchd has another working directory.
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	job, err := readJob(path)
+	if err != nil {
+		return nil, err
+	}
+	target, err := d.Service(job.Label)
+	if err != nil {
+		return nil, err
+	}
+	if o.Budget == 0 {
+		o.Budget = DefaultBudget
+	}
+	if o.BaseDelay <= 0 {
+		o.BaseDelay = DefaultBaseDelay
+	}
+	return &loading{
+		Client: *c, LoadOptions: o, job: job, domain: d, target: target, path: path,
+		patience: c.timeout(), deadline: time.Now().Add(o.Budget),
+	}, nil
+}
+
+func (l *loading) run(ctx context.Context) error {
+	if err := l.job.missingProgram(); err != nil {
+		return err
+	}
 	// The disabled bit outlives plists and reboots, and shows in nothing that
 	// one would look at.
+	l.hurry()
 	if err := l.Enable(ctx, l.target); err != nil {
-		return l.result, err
+		return err
 	}
 	var last error
 	err := retry.Do(ctx, l.backoff(), func(ctx context.Context) error {
@@ -134,12 +162,22 @@ func (l *loading) run(ctx context.Context) (LoadResult, error) {
 		return err
 	})
 	if err != nil {
-		return l.result, l.failure(ctx, last, err)
+		return l.failure(ctx, last, err)
 	}
 	if l.result.AlreadyLoaded || !l.job.startsAtLoad() {
-		return l.result, nil
+		return nil
 	}
-	return l.result, l.ensureStarted(ctx)
+	return l.ensureStarted(ctx)
+}
+
+// hurry bounds the next launchctl by what is left of the budget, so that one
+// that hangs does not outlast it by much.
+func (l *loading) hurry() {
+	left := max(time.Until(l.deadline), minPatience)
+	if l.patience > 0 {
+		left = min(left, l.patience)
+	}
+	l.Timeout = left
 }
 
 // backoff waits exponentially until the deadline, which may move.
@@ -149,6 +187,7 @@ func (l *loading) backoff() retry.Backoff {
 		wait, stop := next.Next()
 		left := time.Until(l.deadline)
 		if stop || left <= 0 {
+			l.spent = true
 			return 0, true
 		}
 		l.delay = min(wait, left)
@@ -157,14 +196,14 @@ func (l *loading) backoff() retry.Backoff {
 }
 
 // failure is the error to report; err is what the retrying makes of the last
-// answer, which it forgets when the context ends.
+// one, which it forgets when the context ends.
 func (l *loading) failure(ctx context.Context, last, err error) error {
 	switch {
+	case ctx.Err() != nil && l.answer != nil:
+		return fmt.Errorf("%w; the last answer: %w", context.Cause(ctx), l.answer)
 	case last == nil:
 		return err
-	case ctx.Err() != nil:
-		return fmt.Errorf("%w; the last answer: %w", context.Cause(ctx), last)
-	case time.Now().After(l.deadline):
+	case l.spent:
 		return fmt.Errorf("still refused after %s and %d attempts: %w", l.Budget, len(l.result.Attempts), last)
 	}
 	return last
@@ -174,12 +213,17 @@ func (l *loading) failure(ctx context.Context, last, err error) error {
 // was in the way. Its error passes if another try may do better.
 func (l *loading) attempt(ctx context.Context) (passes bool, err error) {
 	for {
-		err := l.Bootstrap(ctx, l.target.Domain(), l.path)
+		l.hurry()
+		err := l.Bootstrap(ctx, l.domain, l.path)
+		if err == nil {
+			return false, nil
+		}
+		l.note(err)
 		var e *Error
 		if !errors.As(err, &e) {
 			return false, err
 		}
-		l.note(e)
+		l.answer = e
 		switch e.Code {
 		case codeIO, codeExists, codeInProgress, codeAlready:
 			if verdict, err := l.look(ctx, e); err != nil || verdict != again {
@@ -200,142 +244,14 @@ func (l *loading) attempt(ctx context.Context) (passes bool, err error) {
 	}
 }
 
-func (l *loading) note(e *Error) {
-	a := Attempt{At: time.Now(), Delay: l.delay, Code: e.Code, Stderr: e.Stderr}
+func (l *loading) note(err error) {
+	a := Attempt{At: time.Now(), Delay: l.delay, Code: -1, Stderr: err.Error()}
+	var e *Error
+	if errors.As(err, &e) {
+		a.Code, a.Stderr = e.Code, e.Stderr
+	}
 	l.result.Attempts = append(l.result.Attempts, a)
 	if l.OnAttempt != nil {
 		l.OnAttempt(a)
 	}
-}
-
-// next is what to do after a look at the label.
-type next int
-
-const (
-	final next = iota // the error stands, or there is none
-	wait              // it may pass
-	again             // what was in the way is gone
-)
-
-// look finds out what a refusal means.
-func (l *loading) look(ctx context.Context, refusal *Error) (next, error) {
-	svc, err := l.Print(ctx, l.target)
-	switch {
-	case errors.Is(err, ErrNotLoaded):
-		if cause := l.diagnose(ctx); cause != nil {
-			return final, fmt.Errorf("%w: %w", cause, refusal)
-		}
-		return wait, refusal
-	case errors.Is(err, ErrNoDomain):
-		return final, err
-	case err != nil:
-		// It cannot be told; within the budget it may yet.
-		return wait, refusal
-	case svc.Draining():
-		l.extend(svc)
-		return again, l.waitGone(ctx, l.target, svc.teardown())
-	case l.isLoadedAs(svc):
-		l.result.AlreadyLoaded = true
-		return final, nil
-	}
-	// Loaded from another plist, or from an older one: launchd does not read
-	// a plist again while its job is loaded.
-	l.extend(svc)
-	return again, l.Bootout(ctx, l.target)
-}
-
-// extend lets the deadline be no earlier than the teardown's end.
-func (l *loading) extend(svc *Service) {
-	if end := time.Now().Add(svc.teardown()); end.After(l.deadline) {
-		l.deadline = end
-	}
-}
-
-// isLoadedAs reports whether the loaded job is the one of the plist.
-func (l *loading) isLoadedAs(svc *Service) bool {
-	program := l.job.Program
-	if program == "" && len(l.job.ProgramArguments) > 0 {
-		program = l.job.ProgramArguments[0]
-	}
-	return samePath(svc.Path, l.path) && samePath(svc.Program, program) &&
-		(len(l.job.ProgramArguments) == 0 || svc.HasArguments(l.job.ProgramArguments))
-}
-
-// samePath reports whether two paths name one file: /tmp and /private/tmp are
-// one on macOS.
-func samePath(a, b string) bool {
-	if a == b {
-		return true
-	}
-	sa, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	sb, err := os.Stat(b)
-	return err == nil && os.SameFile(sa, sb)
-}
-
-// diagnose looks for a cause that no retry cures.
-func (l *loading) diagnose(ctx context.Context) error {
-	if err := checkPlistFile(l.path); err != nil {
-		return err
-	}
-	disabled, err := l.PrintDisabled(ctx, l.target.Domain())
-	if err == nil && disabled[l.target.Label()] {
-		return ErrDisabled
-	}
-	return nil
-}
-
-// ensureStarted demands a process where launchd puts the start off, which it
-// may do for good: bootstrap's 0 means registered, not started.
-func (l *loading) ensureStarted(ctx context.Context) error {
-	deadline := time.Now().Add(startWait)
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		svc, err := l.Print(ctx, l.target)
-		if err != nil {
-			return err
-		}
-		if svc.PID != 0 || svc.Runs > 0 {
-			return nil
-		}
-		if svc.PendedSpawn != "" || time.Now().After(deadline) {
-			_, err := l.Kickstart(ctx, l.target, KickstartOptions{})
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-}
-
-// startsAtLoad reports whether launchd starts the job without a demand.
-func (j *Job) startsAtLoad() bool {
-	if j.RunAtLoad != nil && *j.RunAtLoad {
-		return true
-	}
-	return j.KeepAlive != nil && j.KeepAlive.Conditions == nil && j.KeepAlive.Always
-}
-
-func readJob(path string) (*Job, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadPlist, err)
-	}
-	if st.Size() > maxPlistBytes {
-		return nil, fmt.Errorf("%w: larger than %d bytes", ErrBadPlist, maxPlistBytes)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadPlist, err)
-	}
-	job, err := ParseJob(data)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadPlist, err)
-	}
-	return job, nil
 }

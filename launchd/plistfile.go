@@ -2,6 +2,7 @@ package launchd
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -10,7 +11,7 @@ import (
 // checkPlistFile tells why launchd would not read the file at path, whatever
 // it holds: it takes regular files of the loading user (or root) that nobody
 // else can write, launchctl(1) says.
-func checkPlistFile(path string) error {
+func checkPlistFile(path string, d DomainTarget) error {
 	st, err := os.Lstat(path)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadPlist, err)
@@ -23,8 +24,9 @@ func checkPlistFile(path string) error {
 	case st.Mode().Perm()&0o022 != 0:
 		return fmt.Errorf("%w: %s has mode %04o, so others may write it: chmod go-w", ErrBadPlist, path, st.Mode().Perm())
 	}
-	if uid, ok := ownerOf(st); ok && uid != 0 && uid != os.Geteuid() {
-		return fmt.Errorf("%w: %s belongs to user %d, and user %d loads it: chown it", ErrBadPlist, path, uid, os.Geteuid())
+	uid, ok := ownerOf(st)
+	if ok && uid != 0 && uid != os.Geteuid() && uid != d.uid() {
+		return fmt.Errorf("%w: %s belongs to user %d, and user %d loads it into %s: chown it", ErrBadPlist, path, uid, os.Geteuid(), d)
 	}
 	return nil
 }
@@ -35,4 +37,43 @@ func ownerOf(st fs.FileInfo) (uid int, ok bool) {
 		return 0, false
 	}
 	return int(sys.Uid), true
+}
+
+// uid is the user whose domain it is, or -1.
+func (d DomainTarget) uid() int {
+	if d.kind == "gui" || d.kind == "user" {
+		return d.id
+	}
+	return -1
+}
+
+// readJob reads a plist that launchd is to load.
+func readJob(path string) (*Job, error) {
+	job, err := readPlist(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadPlist, err)
+	}
+	return job, nil
+}
+
+func readPlist(path string) (*Job, error) {
+	// A named pipe would block the open.
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// ParseJob refuses what is longer than its limit.
+	data, err := io.ReadAll(io.LimitReader(f, maxPlistBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	return ParseJob(data)
 }

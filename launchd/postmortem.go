@@ -8,15 +8,22 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/filelock"
 )
 
 // maxPostmortemBytes is the size at which a file of post-mortems is renamed
 // to "….1", in place of the one before.
 const maxPostmortemBytes = 1 << 20
 
+// maxQuoted bounds each text of launchctl in a Postmortem.
+const maxQuoted = 32 << 10
+
 // A Postmortem is what [Client.Load] leaves behind when it fails, as one line
-// of JSON: all that a person would ask for first.
+// of JSON: all that a person would ask for first. Print has the environment of
+// a loaded job, so the file is readable for its owner only.
 type Postmortem struct {
 	Time      time.Time           `json:"time"`
 	Label     string              `json:"label"`
@@ -40,11 +47,11 @@ type PostmortemAttempt struct {
 
 // postmortem collects it, also when ctx has ended.
 func (l *loading) postmortem(ctx context.Context) Postmortem {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), minPatience)
 	defer cancel()
 	p := Postmortem{
 		Time: time.Now().UTC(), Label: l.target.Label(), Domain: l.target.Domain().String(), Plist: l.path,
-		OSVersion: osVersion(),
+		OSVersion: osVersion(), Attempts: []PostmortemAttempt{},
 	}
 	if st, err := os.Lstat(l.path); err == nil {
 		p.Mode = fmt.Sprintf("%04o", st.Mode().Perm())
@@ -57,13 +64,13 @@ func (l *loading) postmortem(ctx context.Context) Postmortem {
 	}
 	for _, a := range l.result.Attempts {
 		p.Attempts = append(p.Attempts, PostmortemAttempt{
-			At: a.At.UTC(), DelayMS: float64(a.Delay.Microseconds()) / 1000, Code: a.Code, Stderr: a.Stderr,
+			At: a.At.UTC(), DelayMS: float64(a.Delay.Microseconds()) / 1000, Code: a.Code, Stderr: shorten(a.Stderr),
 		})
 	}
 	out, err := l.call(ctx, "print", l.target.String(), l.target.String())
-	p.Print = string(out)
+	p.Print = shorten(string(out))
 	if err != nil {
-		p.Print = err.Error()
+		p.Print = shorten(err.Error())
 	}
 	if disabled, err := l.PrintDisabled(ctx, l.target.Domain()); err == nil {
 		p.Disabled = new(disabled[l.target.Label()])
@@ -71,25 +78,39 @@ func (l *loading) postmortem(ctx context.Context) Postmortem {
 	return p
 }
 
-// append adds the line to the file at path, in one write, so that lines of
-// two processes do not mix.
-func (p Postmortem) append(path string) error {
+// shorten keeps a strange launchctl from filling the file with one line.
+func shorten(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxQuoted)], "")
+}
+
+// append adds the line to the file at path. It locks the file, so that two
+// processes neither mix their lines nor both rotate.
+func (p Postmortem) append(ctx context.Context, path string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write post-mortem: %w", err)
+		}
+	}()
 	line, err := json.Marshal(p)
 	if err != nil {
-		return fmt.Errorf("write post-mortem: %w", err)
+		return err
 	}
-	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(line)) > maxPostmortemBytes {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), minPatience)
+	defer cancel()
+	lock, err := filelock.Wait(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if st, err := os.Stat(path); err == nil && st.Size()+int64(len(line))+1 > maxPostmortemBytes {
 		if err := os.Rename(path, path+".1"); err != nil {
-			return fmt.Errorf("rotate post-mortems: %w", err)
+			return err
 		}
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("write post-mortem: %w", err)
+		return err
 	}
 	_, err = f.Write(append(line, '\n'))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write post-mortem: %w", err)
-	}
-	return nil
+	return errors.Join(err, f.Close())
 }

@@ -1,7 +1,6 @@
 package launchd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,10 @@ const (
 	probeEvery = 50 * time.Millisecond
 )
 
+// errUnreadable means that launchctl answered, in a format that this package
+// does not know. Apple promises none.
+var errUnreadable = errors.New("cannot read what launchctl printed")
+
 // Bootstrap loads the plist at path into the domain, once: its code 5 says
 // only that it failed. [Client.Load] is what a program usually wants.
 func (c *Client) Bootstrap(ctx context.Context, d DomainTarget, path string) error {
@@ -37,29 +40,45 @@ func (c *Client) Bootstrap(ctx context.Context, d DomainTarget, path string) err
 
 // Bootout unloads the service and waits until its label is free: launchctl
 // itself returns while the process still gets its SIGTERM. A service that is
-// not loaded is no error. It gives up after the service's exit timeout and
-// 5 s, with [ErrInFlux].
+// not loaded is no error. It gives up with [ErrInFlux] when the service's exit
+// timeout and 5 s are over; a service without such a timeout is waited for
+// until ctx ends.
 func (c *Client) Bootout(ctx context.Context, s ServiceTarget) error {
 	if err := s.check(); err != nil {
 		return err
 	}
 	// The timeout counts from the bootout, and is not told after it.
 	svc, err := c.Print(ctx, s)
-	if errors.Is(err, ErrNotLoaded) {
+	switch {
+	case errors.Is(err, ErrNotLoaded):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, errUnreadable):
+		svc = new(Service)
+	case err != nil:
 		return err
 	}
-	_, err = c.call(ctx, "bootout", s.String(), s.String())
-	if err != nil && !errors.Is(err, ErrNotLoaded) && !errors.Is(err, ErrInFlux) {
-		// Another bootout may have won; then the label is gone.
-		if _, perr := c.Print(ctx, s); errors.Is(perr, ErrNotLoaded) {
-			return nil
-		}
+	return c.bootout(ctx, s, svc.teardown())
+}
+
+// bootout is Bootout of a loaded service, within a budget as of waitGone.
+func (c *Client) bootout(ctx context.Context, s ServiceTarget, budget time.Duration) error {
+	_, err := c.call(ctx, "bootout", s.String(), s.String())
+	var e *Error
+	switch {
+	case err == nil, errors.Is(err, ErrInFlux), errors.Is(err, ErrNotLoaded):
+		return c.waitGone(ctx, s, budget)
+	case !errors.As(err, &e) || e.Code != codeIO:
 		return err
 	}
-	return c.waitGone(ctx, s, svc.teardown())
+	// 5 says only that it failed: perhaps since another bootout came first.
+	svc, perr := c.Print(ctx, s)
+	switch {
+	case errors.Is(perr, ErrNotLoaded):
+		return nil
+	case perr == nil && svc.Draining():
+		return c.waitGone(ctx, s, budget)
+	}
+	return err
 }
 
 // teardown is how long the service's label may stay taken after a bootout; 0
@@ -74,7 +93,7 @@ func (s *Service) teardown() time.Duration {
 	return *s.ExitTimeout + teardownMargin
 }
 
-// waitGone waits until the label is free.
+// waitGone waits until the label is free. A budget of 0 is without a bound.
 func (c *Client) waitGone(ctx context.Context, s ServiceTarget, budget time.Duration) error {
 	if budget > 0 {
 		var cancel context.CancelFunc
@@ -85,10 +104,12 @@ func (c *Client) waitGone(ctx context.Context, s ServiceTarget, budget time.Dura
 	defer tick.Stop()
 	for {
 		_, err := c.Print(ctx, s)
-		if errors.Is(err, ErrNotLoaded) {
+		var e *Error
+		switch answered := err == nil || errors.As(err, &e) || errors.Is(err, errUnreadable); {
+		case errors.Is(err, ErrNotLoaded):
 			return nil
-		}
-		if err != nil && ctx.Err() == nil {
+		case errors.Is(err, ErrNoDomain), !answered && ctx.Err() == nil:
+			// After a logout nobody can tell whether the service is gone.
 			return err
 		}
 		select {
@@ -108,7 +129,7 @@ type KickstartOptions struct {
 
 // Kickstart starts the service now, which also ends what launchd puts off by
 // itself, and returns its pid if launchctl tells it. A service that runs
-// already is no error.
+// already is no error; one that is being torn down is [ErrInFlux].
 func (c *Client) Kickstart(ctx context.Context, s ServiceTarget, o KickstartOptions) (pid int, err error) {
 	if err := s.check(); err != nil {
 		return 0, err
@@ -119,14 +140,22 @@ func (c *Client) Kickstart(ctx context.Context, s ServiceTarget, o KickstartOpti
 	}
 	out, err := c.call(ctx, "kickstart", s.String(), args...)
 	var e *Error
-	// Field reports say 0 for a service that runs, launchctl's code 37.
 	if errors.As(err, &e) && e.Code == codeAlready && !o.Kill {
-		err = nil
+		// Field reports say 0 for a service that runs, launchctl's source 37.
+		// It is also the answer for one that is being torn down.
+		svc, perr := c.Print(ctx, s)
+		if perr == nil && svc.PID != 0 && !svc.Draining() {
+			return svc.PID, nil
+		}
 	}
 	if err != nil {
 		return 0, err
 	}
-	pid, _ = number(string(bytes.TrimSpace(out)))
+	// To a terminal it is "service spawned with pid: 91223".
+	words := strings.Fields(string(out))
+	if len(words) > 0 {
+		pid, _ = number(words[len(words)-1])
+	}
 	return pid, nil
 }
 
@@ -166,7 +195,11 @@ func (c *Client) Print(ctx context.Context, s ServiceTarget) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParseService(out)
+	svc, err := ParseService(out)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return svc, nil
 }
 
 // PrintDisabled tells the labels that somebody enabled or disabled, and
