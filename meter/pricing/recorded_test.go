@@ -47,10 +47,14 @@ func TestRecorded(t *testing.T) {
 			}
 			delete(want, r.Source)
 			endpoint, result := r.play(t)
-			// The package has list prices only.
+			// The package has list prices only; one recording was served at flex.
 			got := pricing.Bundled().Cost(endpoint.Provider, result.Charges, "", at)
 			if got.Known != (nanoUSD != nil) || got.Known && got.NanoUSD != *nanoUSD {
-				t.Errorf("%s at tier %q: got %+v, want %v", r.Source, result.Tier, got, nanoUSD)
+				t.Errorf("%s: got %+v, want %v", r.Source, got, nanoUSD)
+			}
+			tiered := pricing.Bundled().Cost(endpoint.Provider, result.Charges, result.Tier, at)
+			if want := got.NanoUSD; !tiered.Known || tiered.NanoUSD != want && (result.Tier != "flex" || tiered.NanoUSD != (want+1)/2) {
+				t.Errorf("%s: at tier %q %+v, at the list price %d", r.Source, result.Tier, tiered, want)
 			}
 		}
 	}

@@ -16,9 +16,8 @@ import { recordedCosts } from "./recorded.mjs";
 const version = "0.1.8";
 const date = "2026-09-23"; // when npm published it
 
-// The providers of the book. Left out for what the book cannot hold exactly
-// yet: OpenRouter and Perplexity, which tell the cost themselves, and Mistral,
-// whose page prices no usage has.
+// The providers of the book. OpenRouter and Perplexity tell the cost
+// themselves, and some of OpenRouter's prices are finer than a femto-USD.
 const providers = [
   "anthropic",
   "openai",
@@ -28,6 +27,7 @@ const providers = [
   "deepseek",
   "google",
   "groq",
+  "mistral",
   "moonshotai",
   "x-ai",
   "zai",
