@@ -16,10 +16,10 @@
 //
 // Tokens are charged at the most specific price that the model lists for them,
 // as genai-prices does: where it lists no price of its own for cache reads,
-// short cache writes or audio, they cost what other input or output does,
-// since providers leave such a price out where there is no difference. An
+// short cache writes or audio, they cost what other input or output does. An
 // hour's cache write is the exception: it always costs more than a short one,
-// so it has its own price or none.
+// so it has its own price or none. A model that is also billed by what a usage
+// does not tell, such as images or hours, has no known cost.
 //
 // Sums are exact: prices are whole femto-USD, and the sum over all charges is
 // rounded once, at the end, to the nearest nano-USD, halves up.
@@ -27,9 +27,9 @@
 // A cost that the book cannot tell is unknown, with the reason; it is never
 // zero, another model's price, or a price derived from another by a ratio.
 //
-// Batches, and OpenAI's flex tier, cost half of the list's prices of tokens, as
-// the providers' documentation says; the price of every other tier is unknown
-// where the book has none.
+// Batches, and OpenAI's flex tier, cost half of the list's prices of tokens,
+// and Claude Opus 4.8's fast mode the double, as the providers' documentation
+// says. The prices of other tiers are unknown.
 //
 // The package does no conversion of currencies, knows no discounts that a
 // customer negotiated, and never asks the network.
