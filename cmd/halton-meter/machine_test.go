@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,22 +87,34 @@ func newMachine(t *testing.T, config string) *machine {
 	return m
 }
 
-// freePorts pins the three ports to ones that are free, outside the range
-// that the kernel gives to others.
+// freePorts pins the three ports to free ones.
 func freePorts(t *testing.T) string {
 	t.Helper()
-	var ports []int
-	for len(ports) < 3 {
-		port := 15000 + rand.IntN(15000)
-		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		defer ln.Close()
-		ports = append(ports, port)
-	}
-	return fmt.Sprintf("[daemon]\nedge_port = %d\ninternal_port = %d\napi_port = %d\n", ports[0], ports[1], ports[2])
+	return fmt.Sprintf("[daemon]\nedge_port = %d\ninternal_port = %d\napi_port = %d\n", freePort(t), freePort(t), freePort(t))
 }
+
+// freePort is a port that is free, outside the range from which the kernel
+// gives ports to others, and stays bound to nobody until the test uses it. Of
+// the tests in this process, each gets its own.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for {
+		port := 15000 + int(nextPort.Add(1))%15000
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			ln.Close()
+			return port
+		}
+	}
+}
+
+// nextPort begins anywhere, for the sake of another run of these tests beside
+// this one.
+var nextPort = func() *atomic.Int64 {
+	var n atomic.Int64
+	n.Store(rand.Int64N(15000))
+	return &n
+}()
 
 func (m *machine) paths() agents.Paths {
 	return agents.Paths{Home: m.home, State: filepath.Join(m.home, ".halton-meter")}
