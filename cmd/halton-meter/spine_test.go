@@ -90,6 +90,17 @@ func TestSpine(t *testing.T) {
 	}
 
 	rep, code := m.status()
+	for name, state := range map[string]string{
+		"install mode": "env-only", "daemon": "healthy", "watchdog": "running", "edge": "up", "userenv": "loaded",
+		"internal listener": "bound", "api listener": "bound", "system proxy": "off", "sentinels": "consistent",
+	} {
+		if c := rep.component(name); c.State != state {
+			t.Errorf("status: %s is %q, want %q (%s)", name, c.State, state, c.Detail)
+		}
+	}
+	if c := rep.component("userenv"); !strings.HasSuffix(c.Detail, "exited with code 0") {
+		t.Errorf("the login agent failed: %s", c.Detail)
+	}
 	if code != 0 || !rep.Healthy || !rep.Metering.On || rep.Traffic.Lost != 0 || rep.Traffic.Metered == 0 {
 		t.Errorf("status: exit code %d, %+v", code, rep)
 	}

@@ -5,6 +5,7 @@ import "os"
 type userenvCmd struct{}
 
 // Run is the login agent: in env-only mode there is nothing to set at login.
-func (userenvCmd) Run(a *app) {
+func (userenvCmd) Run(a *app) error { //nolint:unparam // the command line calls only what returns an error
 	newLogger(os.Stderr).Info("userenv.nothing_to_do", "mode", a.paths.Mode())
+	return nil
 }
