@@ -104,7 +104,7 @@ func (l *loading) diagnose(ctx context.Context) error {
 	if err == nil && disabled[l.target.Label()] {
 		return ErrDisabled
 	}
-	if err := checkPlistFile(l.path, l.domain); err != nil {
+	if err := CheckPlistFile(l.path, l.domain); err != nil {
 		return err
 	}
 	return l.job.refusal(l.domain)

@@ -1,17 +1,50 @@
 package launchd
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 )
 
-// checkPlistFile tells why launchd would not read the file at path, whatever
-// it holds: it takes regular files of the loading user (or root) that nobody
-// else can write, launchctl(1) says.
-func checkPlistFile(path string, d DomainTarget) error {
+// WriteFile writes the job to path as launchd wants it: a real file, of mode
+// 0644, whole or not at all. It refuses a job that has problems, with
+// [ErrBadPlist]. A file there that holds the same job, and that launchd would
+// accept, is kept; changed reports whether it wrote.
+func (j *Job) WriteFile(path string) (changed bool, err error) {
+	if err := j.invalid(); err != nil {
+		return false, fmt.Errorf("write %s: %w", path, err)
+	}
+	data, err := j.Encode()
+	if err != nil {
+		return false, err
+	}
+	if holds(path, data) && CheckPlistFile(path, DomainTarget{}) == nil {
+		return false, nil
+	}
+	err = atomicfile.Write(path, data, 0o644)
+	return err == nil, err
+}
+
+// holds reports whether the file is a plist equal in meaning to encoded.
+func holds(path string, encoded []byte) bool {
+	have, err := readPlist(path)
+	if err != nil {
+		return false
+	}
+	data, err := have.Encode()
+	return err == nil && bytes.Equal(data, encoded)
+}
+
+// CheckPlistFile tells why launchd would not read the file at path into the
+// domain, whatever it holds: it takes regular files of the loading user (or
+// root) that nobody else can write, says launchctl(1). The error is an
+// [ErrBadPlist].
+func CheckPlistFile(path string, d DomainTarget) error {
 	st, err := os.Lstat(path)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBadPlist, err)

@@ -62,7 +62,9 @@ func (s *Service) Draining() bool {
 	return false
 }
 
-// HasArguments reports whether the service was loaded with argv.
+// HasArguments reports whether the service was loaded with argv. It can take
+// no for yes only if an argument holds a line that is a tab and a closing
+// brace: there launchctl's text ends early.
 func (s *Service) HasArguments(argv []string) bool {
 	var b strings.Builder
 	for _, arg := range argv {
@@ -89,36 +91,51 @@ var beforeArguments = map[string]bool{
 // ParseService reads the output of launchctl print for a service, of any
 // macOS since 12.
 func ParseService(data []byte) (*Service, error) {
-	if len(data) > maxOutputBytes {
-		return nil, fmt.Errorf("parse service: larger than %d bytes", maxOutputBytes)
+	p, err := parsePrint(data)
+	if err != nil {
+		return nil, fmt.Errorf("parse service: %w", err)
 	}
-	lines := strings.Split(string(bytes.TrimRight(data, "\n")), "\n")
+	s := &Service{Target: p.target, Fields: p.fields, Blocks: p.blocks}
+	s.fill()
+	return s, nil
+}
+
+// printout is the output of launchctl print, of a service or a domain.
+type printout struct {
+	target         string
+	fields, blocks map[string]string
+}
+
+func parsePrint(data []byte) (*printout, error) {
+	if len(data) > maxOutputBytes {
+		return nil, fmt.Errorf("larger than %d bytes", maxOutputBytes)
+	}
+	lines := strings.Split(string(bytes.Trim(data, "\n")), "\n")
 	target, ok := strings.CutSuffix(lines[0], " = {")
 	if !ok || target == "" || target[0] == '\t' {
-		return nil, errors.New("parse service: no line such as \"gui/501/com.example.agent = {\" at the start")
+		return nil, errors.New("no line such as \"gui/501/com.example.agent = {\" at the start")
 	}
-	s := &Service{Target: target, Fields: map[string]string{}, Blocks: map[string]string{}}
+	p := &printout{target: target, fields: map[string]string{}, blocks: map[string]string{}}
 	for i := 1; i < len(lines); i++ {
 		line, ok := strings.CutPrefix(lines[i], "\t")
 		if !ok || strings.HasPrefix(line, "\t") {
 			continue
 		}
 		if name, ok := strings.CutSuffix(line, " = {"); ok {
-			_, again := s.Blocks[name]
+			_, again := p.blocks[name]
 			end := blockEnd(lines, i+1, rawBlocks[name] && !again)
 			if !again {
-				s.Blocks[name] = joinLines(lines[i+1 : end])
+				p.blocks[name] = joinLines(lines[i+1 : end])
 			}
 			i = end
 			continue
 		}
 		key, value, ok := strings.Cut(line, " = ")
-		if _, again := s.Fields[key]; ok && !(again && beforeArguments[key]) {
-			s.Fields[key] = value
+		if _, again := p.fields[key]; ok && !(again && beforeArguments[key]) {
+			p.fields[key] = value
 		}
 	}
-	s.fill()
-	return s, nil
+	return p, nil
 }
 
 // blockEnd is the index of the line that closes a block of the top level.

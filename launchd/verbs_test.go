@@ -40,7 +40,7 @@ func TestBootoutWaitsUntilTheLabelIsFree(t *testing.T) {
 		"not permitted":      {exit(1, ""), []launchd.Output{running}, 0, launchd.ErrPermission, 1},
 		"languishes":         {succeeds, []launchd.Output{running, draining}, 10 * time.Second, launchd.ErrInFlux, 1},
 		"long exit timeout":  {succeeds, []launchd.Output{timeout("30"), draining}, 35 * time.Second, launchd.ErrInFlux, 1},
-		"no exit timeout":    {succeeds, []launchd.Output{timeout("0"), draining}, time.Hour, context.DeadlineExceeded, 1},
+		"no exit timeout":    {succeeds, []launchd.Output{timeout("0"), draining}, time.Minute, context.DeadlineExceeded, 1},
 		"unreadable":         {succeeds, []launchd.Output{unreadable, unreadable, unknown}, 50 * time.Millisecond, nil, 1},
 		"logout":             {succeeds, []launchd.Output{running, draining, nobody}, 50 * time.Millisecond, launchd.ErrNoDomain, 1},
 	}
@@ -48,7 +48,7 @@ func TestBootoutWaitsUntilTheLabelIsFree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &standIn{t: t, answers: map[string]func() launchd.Output{"bootout": always(tt.bootout), "print": inTurn(tt.print...)}}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				start := time.Now()
 				err := s.client().Bootout(ctx, target(t))
