@@ -1,7 +1,0 @@
-//go:build !darwin
-
-package launchd
-
-import "os"
-
-func activateNatively(string) ([]*os.File, error) { return nil, ErrNotActivated }
