@@ -166,7 +166,9 @@ func TestDatabaseCorruptedWhileOpen(t *testing.T) {
 	// A commit of another connection makes the writer drop its cached pages.
 	other, err := sql.Open("sqlite", path)
 	must(t, err)
-	_, err = other.Exec("PRAGMA user_version = 1")
+	steps, err := migrations()
+	must(t, err)
+	_, err = other.Exec(fmt.Sprintf("PRAGMA user_version = %d", len(steps)))
 	must(t, err)
 	for i := range 100 {
 		must(t, l.Finish(row(fmt.Sprint("new-", i), i)))

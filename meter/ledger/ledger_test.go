@@ -29,7 +29,8 @@ func fullRow(id string) Row {
 		CostReason: ptr("partial"), RatesSource: ptr("bundled-2026-11-01"), TokensComplete: true,
 		LatencyMS: ptr(1234.5), FirstByteMS: ptr(250.25), Client: "curl/8.5.0",
 		RawUsage: []byte(`{"input_tokens":1}`), Tier: "priority", ErrorCode: "overloaded_error",
-		ResponseID: "msg_1",
+		ResponseID: "msg_1", ReportedCostNanoUSD: ptr[int64](1234000), SessionID: "s-1", AgentID: "a-1",
+		Charges: []byte(`[{"model":"claude-opus-4-1"}]`),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,7 +62,7 @@ func TestPragmas(t *testing.T) {
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "trusted_schema": "0",
 		"fullfsync": "1", "checkpoint_fullfsync": "1", "temp_store": "2", "busy_timeout": "1000",
-		"journal_size_limit": "67108864", "application_id": "1213035634", "user_version": "1",
+		"journal_size_limit": "67108864", "application_id": "1213035634", "user_version": fmt.Sprint(len(steps)),
 	} {
 		var got string
 		must(t, db.db.QueryRow("PRAGMA "+pragma).Scan(&got))
@@ -99,7 +100,7 @@ func TestMigrationBacksUpAndGoesForward(t *testing.T) {
 	var extra sql.NullString
 	must(t, db.db.QueryRow("SELECT extra FROM requests WHERE id = 'old'").Scan(&extra))
 
-	backups, err := filepath.Glob(path + ".schema1-*.bak")
+	backups, err := filepath.Glob(fmt.Sprintf("%s.schema%d-*.bak", path, len(steps)))
 	must(t, err)
 	if len(backups) != 2 {
 		t.Fatalf("backups %v, want one of each attempt", backups)

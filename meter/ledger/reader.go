@@ -6,55 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
-	"time"
 )
-
-// Query selects rows. The zero Query selects all of them.
-type Query struct {
-	// Since and Until bound Row.RequestedAt: Since <= t < Until. A zero time
-	// is no bound.
-	Since, Until time.Time
-	// Project is a slug; "" means every project.
-	Project string
-	// Limit is how many rows Rows yields at most, the oldest ones; zero
-	// means all. Totals does not look at it.
-	Limit int
-}
-
-// By is what Totals groups by.
-type By string
-
-// The groupings of Totals.
-const (
-	ByProject  By = "project"
-	ByModel    By = "model"
-	ByProvider By = "provider"
-	ByDay      By = "day" // of Row.RequestedAt, UTC
-)
-
-// Total sums the rows of one group.
-type Total struct {
-	// Key is the project's slug, the model, the provider, or the day as
-	// YYYY-MM-DD. Provider is set beside a model: its name alone does not
-	// say who bills it.
-	Key      string
-	Provider string
-
-	Requests int64
-	// Failed is how many did not end in success.
-	Failed int64
-	// Unpriced is how many have no known cost and so are not in CostNanoUSD.
-	Unpriced int64
-	// Incomplete is how many may lack tokens.
-	Incomplete int64
-
-	InputTokens, OutputTokens, ThinkingTokens             int64
-	CacheReadTokens, CacheWriteTokens, CacheWrite1hTokens int64
-
-	CostNanoUSD int64
-	// LastAt is when the newest of them was requested.
-	LastAt time.Time
-}
 
 // Reader is the reading side of the ledger. It works beside a daemon and
 // without one, creates no database and changes no row. Rows that finished but
@@ -86,8 +38,8 @@ func (r *Reader) Close() error { return nil }
 // slow to take them must not keep the write-ahead log from being reset.
 const pageRows = 1000
 
-// Rows yields the selected rows, oldest first. An error ends them. Rows that
-// finish meanwhile may or may not be among them.
+// Rows yields the selected rows, oldest first unless Query.Newest. An error
+// ends them. Rows that finish meanwhile may or may not be among them.
 func (r *Reader) Rows(ctx context.Context, q Query) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		v, err := r.view(ctx)
@@ -96,13 +48,12 @@ func (r *Reader) Rows(ctx context.Context, q Query) iter.Seq2[Row, error] {
 			return
 		}
 		defer v.close()
-		var after *Row
 		for left := q.Limit; q.Limit <= 0 || left > 0; left -= pageRows {
 			n := pageRows
 			if q.Limit > 0 {
 				n = min(n, left)
 			}
-			page, err := v.page(ctx, q, after, n)
+			page, err := v.page(ctx, q, n)
 			if err != nil {
 				yield(Row{}, fmt.Errorf("read ledger: %w", err))
 				return
@@ -115,22 +66,33 @@ func (r *Reader) Rows(ctx context.Context, q Query) iter.Seq2[Row, error] {
 			if len(page) < n {
 				return
 			}
-			after = &page[n-1]
+			q.After = CursorAt(page[n-1])
 		}
 	}
 }
 
 // Last returns the newest row, or nil if there is none.
-func (r *Reader) Last(ctx context.Context) (_ *Row, err error) {
+func (r *Reader) Last(ctx context.Context) (*Row, error) {
+	for row, err := range r.Rows(ctx, Query{Newest: true, Limit: 1}) {
+		if err != nil {
+			return nil, err
+		}
+		return &row, nil
+	}
+	return nil, nil
+}
+
+// Row returns the row with the given id, or nil if there is none.
+func (r *Reader) Row(ctx context.Context, id string) (_ *Row, err error) {
 	v, err := r.view(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	query, _ := selectRows(nil, nil)
-	rows, err := v.rows(ctx, query+" ORDER BY requested_at DESC, id DESC LIMIT 1")
+	query, args := v.selectRows([]string{"$id = ?"}, []any{id})
+	rows, err := v.rows(ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read ledger: %w", err)
+		return nil, fmt.Errorf("read row %s: %w", id, err)
 	}
 	if len(rows) == 0 {
 		return nil, nil
@@ -138,8 +100,37 @@ func (r *Reader) Last(ctx context.Context) (_ *Row, err error) {
 	return &rows[0], nil
 }
 
+// Count returns how many rows are selected, whatever q.Limit is.
+func (r *Reader) Count(ctx context.Context, q Query) (n int64, err error) {
+	v, err := r.view(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	from, args := v.selectRows(q.where())
+	if err := v.db.QueryRowContext(ctx, "SELECT count(*) FROM ("+from+")", args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count rows: %w", err)
+	}
+	return n, nil
+}
+
+// Projects returns the projects by slug. One whose first row is only in the
+// journal has no id yet, and is not among them.
+func (r *Reader) Projects(ctx context.Context) (_ []Project, err error) {
+	v, err := r.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	projects, err := v.projects(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read projects: %w", err)
+	}
+	return projects, nil
+}
+
 // Totals sums the selected rows in groups, the costliest first; by day, the
-// oldest first.
+// oldest first, and by project and model, the projects by name.
 func (r *Reader) Totals(ctx context.Context, q Query, by By) (_ []Total, err error) {
 	v, err := r.view(ctx)
 	if err != nil {

@@ -49,12 +49,20 @@ type journaledRow struct {
 	Tier       string `json:"tier,omitempty"`
 	ErrorCode  string `json:"error_code,omitempty"`
 	ResponseID string `json:"response_id,omitempty"`
+
+	ReportedCostNanoUSD *int64 `json:"reported_cost_nano_usd,omitempty"`
+	SessionID           string `json:"session_id,omitempty"`
+	AgentID             string `json:"agent_id,omitempty"`
+	Charges             []byte `json:"charges,omitempty"`
 }
 
 func encodeOpening(o Opening) ([]byte, error) { return encodeJSON(kindOpening, o) }
 
 func encodeRow(r Row) ([]byte, error) {
-	return encodeJSON(kindRow, journaledRow{r, r.RawUsage, r.Tier, r.ErrorCode, r.ResponseID})
+	return encodeJSON(kindRow, journaledRow{
+		r, r.RawUsage, r.Tier, r.ErrorCode, r.ResponseID,
+		r.ReportedCostNanoUSD, r.SessionID, r.AgentID, r.Charges,
+	})
 }
 
 func decodeRow(payload []byte) (Row, error) {
@@ -64,6 +72,7 @@ func decodeRow(payload []byte) (Row, error) {
 	}
 	r := j.Row
 	r.RawUsage, r.Tier, r.ErrorCode, r.ResponseID = j.RawUsage, j.Tier, j.ErrorCode, j.ResponseID
+	r.ReportedCostNanoUSD, r.SessionID, r.AgentID, r.Charges = j.ReportedCostNanoUSD, j.SessionID, j.AgentID, j.Charges
 	if r.ID == "" {
 		return Row{}, fmt.Errorf("decode row: it has no id")
 	}
@@ -148,11 +157,15 @@ func intactRecord(data []byte) int {
 const (
 	maxText     = 4 << 10
 	maxRawUsage = 64 << 10
+	maxCharges  = 16 << 10
+	maxClientID = 200
 	maxTools    = 64
 	maxToolName = 100
 	// maxCount is far above any real count, and far enough below 2^63 that
 	// sums cannot overflow: SQLite's SUM fails the whole query if they do.
 	maxCount = 1 << 40
+	// maxCost is a million dollars, for the same reason.
+	maxCost = 1_000_000 * 1_000_000_000
 )
 
 // fitText bounds a text that came from the network. Journal (JSON) and
@@ -220,6 +233,14 @@ func fitRow(r Row) Row {
 		r.RawUsage = nil
 	}
 	r.RawUsage = bytes.ToValidUTF8(r.RawUsage, []byte("?"))
+	if c := r.ReportedCostNanoUSD; c != nil && (*c < 0 || *c > maxCost) {
+		r.ReportedCostNanoUSD = nil
+	}
+	r.SessionID, r.AgentID = cutText(r.SessionID, maxClientID), cutText(r.AgentID, maxClientID)
+	if len(r.Charges) > maxCharges {
+		r.Charges = nil
+	}
+	r.Charges = bytes.ToValidUTF8(r.Charges, []byte("?"))
 	return r
 }
 

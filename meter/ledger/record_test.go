@@ -90,6 +90,7 @@ func TestHostileRowIsStored(t *testing.T) {
 		&hostile.Project, &hostile.ProjectSource, &hostile.Provider, &hostile.Host, &hostile.Path,
 		&hostile.Model, &hostile.Mode, &hostile.Kind, &hostile.Status, &hostile.Client,
 		&hostile.Tier, &hostile.ErrorCode, &hostile.ResponseID, hostile.ErrorClass, hostile.CostReason,
+		&hostile.SessionID, &hostile.AgentID,
 	} {
 		*s = long
 	}
@@ -97,6 +98,8 @@ func TestHostileRowIsStored(t *testing.T) {
 	hostile.InputTokens, hostile.OutputTokens = ptr[int64](-1), ptr[int64](math.MaxInt64)
 	hostile.RequestedAt = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	hostile.RawUsage = []byte(strings.Repeat("\xfe", maxRawUsage))
+	hostile.Charges = []byte(strings.Repeat("\xfe", maxCharges))
+	hostile.ReportedCostNanoUSD = ptr[int64](math.MaxInt64)
 	hostile.ToolCalls = map[string]int64{}
 	for i := range 1000 {
 		hostile.ToolCalls[strings.Repeat("\x00", i)] = int64(i)
@@ -115,7 +118,8 @@ func TestHostileRowIsStored(t *testing.T) {
 		t.Fatalf("rows %v, want good and hostile", ids(rows))
 	}
 	got := rows[1]
-	if got.InputTokens != nil || got.OutputTokens != nil || got.LatencyMS != nil || got.TokensComplete {
+	if got.InputTokens != nil || got.OutputTokens != nil || got.LatencyMS != nil || got.TokensComplete ||
+		got.ReportedCostNanoUSD != nil {
 		t.Errorf("impossible figures were kept: %+v", got)
 	}
 	if diff := cmp.Diff(fitRow(hostile), got); diff != "" {
@@ -142,7 +146,7 @@ func TestExportFormIsAPromise(t *testing.T) {
 	var keys map[string]any
 	must(t, json.Unmarshal(got, &keys))
 	var names []string
-	for _, c := range columns[:len(columns)-4] {
+	for _, c := range columns[:exported] {
 		if _, ok := keys[c]; !ok {
 			t.Errorf("column %s is no key of the export", c)
 		}

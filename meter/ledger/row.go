@@ -89,4 +89,15 @@ type Row struct {
 	ErrorCode string `json:"-"`
 	// ResponseID is the provider's id of the response. Stored, not exported.
 	ResponseID string `json:"-"`
+	// ReportedCostNanoUSD is the cost that the provider itself names, in 1e-9
+	// USD; nil if it names none. Stored, not exported.
+	ReportedCostNanoUSD *int64 `json:"-"`
+	// SessionID and AgentID are the tool's own ids of the session and of the
+	// (sub-)agent that made the call. Stored, not exported.
+	SessionID string `json:"-"`
+	AgentID   string `json:"-"`
+	// Charges says in JSON which usage is billed at which model, as far as
+	// Model and the counts above do not: what is needed to price the row
+	// again. Stored, not exported.
+	Charges []byte `json:"-"`
 }

@@ -19,7 +19,12 @@ var columns = []string{
 	"cost_nano_usd", "cost_reason", "rates_source", "tokens_complete",
 	"latency_ms", "first_byte_ms", "client",
 	"raw_usage", "tier", "error_code", "response_id",
+	"reported_cost_nano_usd", "session_id", "agent_id", "charges",
 }
+
+// exported is how many of the columns, from the first on, are keys of the
+// export.
+const exported = 28
 
 const insertProject = `INSERT INTO projects (id, slug, name, created_at) VALUES (?1, ?2, ?2, ?3)
 ON CONFLICT (slug) DO NOTHING`
@@ -99,6 +104,7 @@ func rowValues(r Row) ([]any, error) {
 		r.CostNanoUSD, r.CostReason, r.RatesSource, r.TokensComplete,
 		r.LatencyMS, r.FirstByteMS, r.Client,
 		orNull(string(r.RawUsage)), orNull(r.Tier), orNull(r.ErrorCode), orNull(r.ResponseID),
+		r.ReportedCostNanoUSD, orNull(r.SessionID), orNull(r.AgentID), orNull(string(r.Charges)),
 	}, nil
 }
 
@@ -109,10 +115,11 @@ func orNull(s string) any {
 	return s
 }
 
-func scanRow(rows *sql.Rows) (r Row, err error) {
+// scanRow reads the columns of a Row behind those for first.
+func scanRow(rows *sql.Rows, first ...any) (r Row, err error) {
 	var at int64
-	var tools, raw, tier, code, response sql.NullString
-	err = rows.Scan(
+	var tools, raw, tier, code, response, session, agent, charges sql.NullString
+	err = rows.Scan(append(first,
 		&r.ID, &at, &r.Project, &r.ProjectSource, &r.Provider, &r.Host, &r.Path,
 		&r.Model, &r.Mode, &r.Kind, &r.Stream, &r.Status, &r.HTTPStatus, &r.ErrorClass,
 		&r.InputTokens, &r.OutputTokens, &r.ThinkingTokens,
@@ -120,7 +127,8 @@ func scanRow(rows *sql.Rows) (r Row, err error) {
 		&r.CostNanoUSD, &r.CostReason, &r.RatesSource, &r.TokensComplete,
 		&r.LatencyMS, &r.FirstByteMS, &r.Client,
 		&raw, &tier, &code, &response,
-	)
+		&r.ReportedCostNanoUSD, &session, &agent, &charges,
+	)...)
 	if err != nil {
 		return Row{}, err
 	}
@@ -133,6 +141,10 @@ func scanRow(rows *sql.Rows) (r Row, err error) {
 	if raw.Valid {
 		r.RawUsage = []byte(raw.String)
 	}
+	if charges.Valid {
+		r.Charges = []byte(charges.String)
+	}
 	r.Tier, r.ErrorCode, r.ResponseID = tier.String, code.String, response.String
+	r.SessionID, r.AgentID = session.String, agent.String
 	return r, nil
 }

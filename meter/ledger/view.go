@@ -18,6 +18,9 @@ import (
 // that only the journal has in a temporary table beside it.
 type view struct {
 	db *sql.DB
+	// lacks are the columns that an older release's database does not have:
+	// a program is upgraded before the daemon that migrates.
+	lacks map[string]bool
 }
 
 func (r *Reader) view(ctx context.Context) (*view, error) {
@@ -79,6 +82,10 @@ func openView(ctx context.Context, path string) (*view, error) {
 		case version > len(steps):
 			return nil, errors.Join(ErrNewerSchema, v.close())
 		case version > 0:
+			v.lacks, err = lackingColumns(ctx, v.db)
+			if err != nil {
+				return nil, errors.Join(err, v.close())
+			}
 			return v, nil
 		}
 		// A daemon is just making it.
@@ -98,6 +105,27 @@ func openView(ctx context.Context, path string) (*view, error) {
 		return nil, errors.Join(err, v.close())
 	}
 	return v, nil
+}
+
+// lackingColumns returns the columns of a Row that the table of db lacks.
+func lackingColumns(ctx context.Context, db *sql.DB) (map[string]bool, error) {
+	lacks := map[string]bool{}
+	for _, c := range columns {
+		lacks[c] = c != "project"
+	}
+	rows, err := db.QueryContext(ctx, "SELECT name FROM pragma_table_info('requests')")
+	if err != nil {
+		return nil, fmt.Errorf("read schema: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, fmt.Errorf("read schema: %w", err)
+		}
+		delete(lacks, name)
+	}
+	return lacks, rows.Err()
 }
 
 func readDSN(path string) string {
@@ -134,12 +162,16 @@ func (v *view) close() error { return v.db.Close() }
 // selectRows selects from the database and, for what it lacks, the journal.
 // Conditions name a column as "$column". They stand in both halves, because
 // then SQLite merges these by their indexes; around them, it would sort all.
-func selectRows(conditions []string, args []any) (query string, doubled []any) {
+func (v *view) selectRows(conditions []string, args []any) (query string, doubled []any) {
 	stored := make([]string, len(columns))
 	for i, c := range columns {
-		stored[i] = "r." + c
-		if c == "project" {
+		switch {
+		case c == "project":
 			stored[i] = "p.slug AS project"
+		case v.lacks[c]:
+			stored[i] = "NULL AS " + c
+		default:
+			stored[i] = "r." + c
 		}
 	}
 	where := strings.Join(append(conditions, "true"), " AND ")
@@ -183,41 +215,19 @@ func (v *view) overlay(ctx context.Context, rows []Row) error {
 	return tx.Commit()
 }
 
-// where renders the conditions of q.
-func (q Query) where() (conditions []string, args []any) {
-	if !q.Since.IsZero() {
-		conditions = append(conditions, "$requested_at >= ?")
-		args = append(args, ceilMicro(q.Since))
-	}
-	if !q.Until.IsZero() {
-		conditions = append(conditions, "$requested_at < ?")
-		args = append(args, ceilMicro(q.Until))
-	}
-	if q.Project != "" {
-		conditions = append(conditions, "$project = ?")
-		args = append(args, q.Project)
-	}
-	return conditions, args
-}
-
-// ceilMicro rounds a bound up to the resolution of the rows.
-func ceilMicro(t time.Time) int64 {
-	us := t.UnixMicro()
-	if time.UnixMicro(us).Before(t) {
-		us++
-	}
-	return us
-}
-
-// page returns the first n rows of q that come after the given one.
-func (v *view) page(ctx context.Context, q Query, after *Row, n int) ([]Row, error) {
+// page returns the first n rows of q.
+func (v *view) page(ctx context.Context, q Query, n int) ([]Row, error) {
 	conditions, args := q.where()
-	if after != nil {
-		conditions = append(conditions, "($requested_at, $id) > (?, ?)")
-		args = append(args, after.RequestedAt.UnixMicro(), after.ID)
+	after, order := ">", "requested_at, id"
+	if q.Newest {
+		after, order = "<", "requested_at DESC, id DESC"
 	}
-	query, args := selectRows(conditions, args)
-	return v.rows(ctx, query+" ORDER BY requested_at, id LIMIT ?", append(args, n)...)
+	if q.After != (Cursor{}) {
+		conditions = append(conditions, "($requested_at, $id) "+after+" (?, ?)")
+		args = append(args, q.After.at, q.After.id)
+	}
+	query, args := v.selectRows(conditions, args)
+	return v.rows(ctx, query+" ORDER BY "+order+" LIMIT ?", append(args, n)...)
 }
 
 func (v *view) rows(ctx context.Context, query string, args ...any) (_ []Row, err error) {
@@ -237,26 +247,18 @@ func (v *view) rows(ctx context.Context, query string, args ...any) (_ []Row, er
 	return list, rows.Err()
 }
 
-// groupings maps a By to its key, what stands beside it, and the order.
-var groupings = map[By]struct{ key, provider, order string }{
-	ByProject:  {"project", "''", "cost DESC, key"},
-	ByModel:    {"model", "provider", "cost DESC, key, beside"},
-	ByProvider: {"provider", "''", "cost DESC, key"},
-	ByDay:      {"date(requested_at / 1000000, 'unixepoch')", "''", "key"},
-}
-
 func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 	g, ok := groupings[by]
 	if !ok {
 		return nil, fmt.Errorf("group totals by %q: unknown grouping", by)
 	}
-	from, args := selectRows(q.where())
-	rows, err := v.db.QueryContext(ctx, "SELECT "+g.key+" AS key, "+g.provider+` AS beside,
+	from, args := v.selectRows(q.where())
+	rows, err := v.db.QueryContext(ctx, "SELECT "+g.key+" AS key, "+g.provider+" AS beside, "+g.project+` AS owner,
 		count(*), sum(status <> 'success'), sum(cost_nano_usd IS NULL), sum(NOT tokens_complete),
 		ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0), ifnull(sum(thinking_tokens), 0),
 		ifnull(sum(cache_read_tokens), 0), ifnull(sum(cache_write_tokens), 0), ifnull(sum(cache_write_1h_tokens), 0),
 		ifnull(sum(cost_nano_usd), 0) AS cost, max(requested_at)
-		FROM (`+from+") GROUP BY 1, 2 ORDER BY "+g.order, args...)
+		FROM (`+from+") GROUP BY 1, 2, 3 ORDER BY "+g.order, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +267,7 @@ func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 	for rows.Next() {
 		var t Total
 		var last int64
-		if err := rows.Scan(&t.Key, &t.Provider, &t.Requests, &t.Failed, &t.Unpriced, &t.Incomplete,
+		if err := rows.Scan(&t.Key, &t.Provider, &t.Project, &t.Requests, &t.Failed, &t.Unpriced, &t.Incomplete,
 			&t.InputTokens, &t.OutputTokens, &t.ThinkingTokens,
 			&t.CacheReadTokens, &t.CacheWriteTokens, &t.CacheWrite1hTokens, &t.CostNanoUSD, &last); err != nil {
 			return nil, err
@@ -274,4 +276,28 @@ func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 		totals = append(totals, t)
 	}
 	return totals, rows.Err()
+}
+
+func (v *view) projects(ctx context.Context) ([]Project, error) {
+	rows, err := v.db.QueryContext(ctx, "SELECT id, slug, name, created_at, archived_at FROM main.projects ORDER BY slug")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var projects []Project
+	for rows.Next() {
+		var p Project
+		var created int64
+		var archived *int64
+		if err := rows.Scan(&p.ID, &p.Slug, &p.Name, &created, &archived); err != nil {
+			return nil, err
+		}
+		p.CreatedAt = time.UnixMicro(created).UTC()
+		if archived != nil {
+			at := time.UnixMicro(*archived).UTC()
+			p.ArchivedAt = &at
+		}
+		projects = append(projects, p)
+	}
+	return projects, rows.Err()
 }

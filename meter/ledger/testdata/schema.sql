@@ -8,6 +8,13 @@ CREATE TABLE projects (
     created_at  INTEGER NOT NULL,
     archived_at INTEGER
 ) STRICT;
+CREATE TABLE recoveries (
+    file     TEXT    NOT NULL PRIMARY KEY,
+    ended_at INTEGER NOT NULL,
+    expected INTEGER NOT NULL,
+    found    INTEGER NOT NULL,
+    added    INTEGER NOT NULL
+) STRICT;
 CREATE TABLE requests (
     id                    TEXT    NOT NULL PRIMARY KEY,
     project_id            TEXT    NOT NULL REFERENCES projects (id) ON DELETE RESTRICT,
@@ -41,4 +48,4 @@ CREATE TABLE requests (
     tier                  TEXT,
     error_code            TEXT,
     response_id           TEXT
-) STRICT;
+, reported_cost_nano_usd INTEGER, session_id TEXT, agent_id TEXT, charges TEXT) STRICT;
