@@ -11,13 +11,35 @@ import (
 const sZomb = 5
 
 func startTime(pid int) (time.Time, error) {
+	tv, err := startTimeval(pid)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(tv.Sec, int64(tv.Usec)*int64(time.Microsecond)), nil
+}
+
+// startMark is the wall clock's time at fork. The kernel noted it then, so a
+// clock that is set later does not change it.
+func startMark(pid int) (string, error) {
+	tv, err := startTimeval(pid)
+	return fmt.Sprintf("%d.%06d", tv.Sec, tv.Usec), err
+}
+
+func bootID() (string, error) {
+	id, err := unix.Sysctl("kern.bootsessionuuid")
+	if err != nil {
+		return "", fmt.Errorf("read boot session: %w", err)
+	}
+	return id, nil
+}
+
+func startTimeval(pid int) (unix.Timeval, error) {
 	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("read start time of process %d: %w", pid, err)
+		return unix.Timeval{}, fmt.Errorf("read start time of process %d: %w", pid, err)
 	}
 	if info.Proc.P_stat == sZomb {
-		return time.Time{}, fmt.Errorf("process %d has ended", pid)
+		return unix.Timeval{}, fmt.Errorf("process %d has ended", pid)
 	}
-	tv := info.Proc.P_starttime
-	return time.Unix(tv.Sec, int64(tv.Usec)*int64(time.Microsecond)), nil
+	return info.Proc.P_starttime, nil
 }

@@ -14,29 +14,52 @@ import (
 const userHZ = 100
 
 func startTime(pid int) (time.Time, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	ticks, err := startTicks(pid)
 	if err != nil {
 		return time.Time{}, err
-	}
-	// proc(5): the second field is the name in parentheses and may itself
-	// hold spaces and parentheses; the start time is the 22nd field.
-	_, rest, ok := cutLast(stat, ") ")
-	fields := strings.Fields(string(rest))
-	if !ok || len(fields) < 20 {
-		return time.Time{}, fmt.Errorf("read start time of process %d: short /proc stat", pid)
-	}
-	if fields[0] == "Z" {
-		return time.Time{}, fmt.Errorf("process %d has ended", pid)
-	}
-	ticks, err := strconv.ParseInt(fields[19], 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read start time of process %d: %w", pid, err)
 	}
 	boot, err := bootTime()
 	if err != nil {
 		return time.Time{}, err
 	}
 	return boot.Add(time.Duration(ticks) * time.Second / userHZ), nil
+}
+
+// startMark counts from boot, so the wall clock has no part in it.
+func startMark(pid int) (string, error) {
+	ticks, err := startTicks(pid)
+	return strconv.FormatInt(ticks, 10), err
+}
+
+// bootID is described in random(4).
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return string(bytes.TrimSpace(id)), nil
+}
+
+func startTicks(pid int) (int64, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// proc(5): the second field is the name in parentheses and may itself
+	// hold spaces and parentheses; the start time is the 22nd field.
+	_, rest, ok := cutLast(stat, ") ")
+	fields := strings.Fields(string(rest))
+	if !ok || len(fields) < 20 {
+		return 0, fmt.Errorf("read start time of process %d: short /proc stat", pid)
+	}
+	if fields[0] == "Z" {
+		return 0, fmt.Errorf("process %d has ended", pid)
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read start time of process %d: %w", pid, err)
+	}
+	return ticks, nil
 }
 
 func bootTime() (time.Time, error) {

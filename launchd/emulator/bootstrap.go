@@ -85,6 +85,9 @@ func (r *registry) loadPath(dom domain, path string) codeError {
 		return codeBlockedPolicy
 	}
 	r.jobs[j.key] = j
+	j.sockets = socketsOf(j.def)
+	j.lookAtPaths()
+	r.openSockets(j)
 	r.log.Info("launchd.job.loaded", "label", label, "domain", dom.String(), "path", path)
 	r.step(j, event{kind: load})
 	return 0

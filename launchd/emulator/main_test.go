@@ -16,7 +16,11 @@ import (
 	"github.com/haltonlabs/halton-meter/launchd/launchdtest"
 )
 
-func TestMain(m *testing.M) { launchdtest.Main(m) }
+func TestMain(m *testing.M) {
+	emulator.XPCProxy()
+	serveAsJob()
+	launchdtest.Main(m)
+}
 
 // patience bounds waits that would else hang; no test measures with it.
 const patience = time.Minute

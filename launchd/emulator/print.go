@@ -1,8 +1,10 @@
 package emulator
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -122,6 +124,7 @@ func (r *registry) printService(j *job) string {
 	p.line("%s\n", l.Last.line())
 	p.semaphores(def.KeepAlive)
 	p.triggers(def, j.key.label)
+	p.sockets(j)
 	p.resources(j)
 	p.line("properties = %s", strings.Join(properties(def, os), " | "))
 	p.WriteString("}\n")
@@ -205,6 +208,33 @@ func (p *page) triggers(def *launchd.Job, label string) {
 			}
 		}
 		p.line("\t\t}")
+		p.line("\t}")
+	}
+	p.line("}\n")
+}
+
+// sockets are shown by the names that their keys have elsewhere: no capture of
+// this block is public. The port is that which the system chose, if it did.
+func (p *page) sockets(j *job) {
+	if len(j.sockets) == 0 {
+		return
+	}
+	p.line("sockets = {")
+	for _, s := range j.sockets {
+		p.line("\t%q = {", s.name)
+		p.line("\t\ttype = %s", cmp.Or(s.spec.SockType, "stream"))
+		if s.network == "tcp" {
+			host, _, _ := net.SplitHostPort(s.address)
+			p.line("\t\tnode name = %s", host)
+			p.line("\t\tservice name = %s", s.port())
+		} else if s.network == "unix" {
+			p.line("\t\tpath = %s", s.address)
+		}
+		open := 0
+		if s.file != nil {
+			open = 1
+		}
+		p.line("\t\tactive = %d", open)
 		p.line("\t}")
 	}
 	p.line("}\n")

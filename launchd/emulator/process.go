@@ -19,7 +19,7 @@ import (
 // child is a job's process, from fork to reap.
 type child struct {
 	pid    int
-	start  time.Time
+	id     string // of package process
 	cmd    *exec.Cmd
 	order  *os.File // write end; the proxy waits for it
 	result *os.File // read end
@@ -57,8 +57,13 @@ func fork(label string) (*child, error) {
 		return nil, fmt.Errorf("fork: %w", err)
 	}
 	c.pid = c.cmd.Process.Pid
-	if c.start, err = process.StartTime(c.pid); err != nil {
-		c.start = time.Now()
+	if c.id, err = process.ID(c.pid); err != nil {
+		// Without it no later supervisor could know the process again. The
+		// proxy ends when it finds that it gets no order.
+		c.order.Close()
+		c.result.Close()
+		_ = c.cmd.Wait()
+		return nil, fmt.Errorf("fork: %w", err)
 	}
 	return c, nil
 }
@@ -118,10 +123,10 @@ const pollAdopted = 100 * time.Millisecond
 
 // reapAdopted is reap for a process of an earlier supervisor. It gives up
 // when done is closed.
-func reapAdopted(pid int, start time.Time, abandon bool, done <-chan struct{}) (exitStatus, bool) {
+func reapAdopted(pid int, id string, abandon bool, done <-chan struct{}) (exitStatus, bool) {
 	tick := time.NewTicker(pollAdopted)
 	defer tick.Stop()
-	for process.Lives(pid, start) {
+	for process.Is(pid, id) {
 		select {
 		case <-tick.C:
 		case <-done:
@@ -130,7 +135,7 @@ func reapAdopted(pid int, start time.Time, abandon bool, done <-chan struct{}) (
 	}
 	// The kernel does not give a number to a new process while a group has
 	// it; only a living process with that number means that it was reused.
-	if _, err := process.StartTime(pid); err != nil && !abandon {
+	if _, err := process.ID(pid); err != nil && !abandon {
 		_ = unix.Kill(-pid, unix.SIGKILL)
 	}
 	return exitStatus{Kind: lost}, true

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/haltonlabs/halton-meter/internal/activation"
 	"github.com/haltonlabs/halton-meter/internal/process"
 	"github.com/haltonlabs/halton-meter/launchd"
 )
@@ -48,9 +50,12 @@ type job struct {
 	def       *launchd.Job
 	rules     *rules
 	life      life
-	pidStart  time.Time
+	pidID     string // of package process
 	spawnFail string // why the last spawn failed
 	waiting   []*waiter
+	sockets   []*socket
+	seen      map[string]sight // WatchPaths
+	changed   bool             // they have, since the last spawn
 }
 
 // waiter is run after each step of a job by one who waits for a change.
@@ -95,7 +100,7 @@ func (r *registry) sorted() []*job {
 
 // step moves a job by one event and does what follows from it.
 func (r *registry) step(j *job, ev event) {
-	ev.outside = j.rules.outside(pathExists, r.hasLabel(false), r.hasLabel(true))
+	ev.outside = j.rules.outside(surroundings{pathExists, filled, r.hasLabel(false), r.hasLabel(true)})
 	before := j.life
 	effect := j.life.step(j.rules, ev, r.sup.now())
 	switch effect {
@@ -106,7 +111,9 @@ func (r *registry) step(j *job, ev event) {
 	case sendKill:
 		r.signal(j, unix.SIGKILL)
 	}
+	r.listen(j)
 	if j.life.State == gone {
+		j.closeSockets()
 		delete(r.jobs, j.key)
 		r.log.Info("launchd.job.removed", "label", j.key.label)
 	}
@@ -122,7 +129,15 @@ func (r *registry) step(j *job, ev event) {
 // had exited with EX_CONFIG, which is what launchd reports.
 func (r *registry) spawn(j *job) {
 	j.spawnFail = ""
+	// What changed before the job starts is no news to it.
+	j.lookAtPaths()
+	j.changed = false
+	r.openSockets(j)
+	for _, s := range j.sockets {
+		s.given = false
+	}
 	o, err := orderFor(j.def, r.env)
+	o.Env = append(o.Env, activation.Env+"="+filepath.Join(r.sup.Dir, sockFile))
 	var c *child
 	if err == nil {
 		c, err = fork(j.key.label)
@@ -132,7 +147,7 @@ func (r *registry) spawn(j *job) {
 		r.step(j, event{kind: exited, status: exitStatus{withCode, exConfig}})
 		return
 	}
-	j.pidStart = c.start
+	j.pidID = c.id
 	j.life.step(j.rules, event{kind: spawned, pid: c.pid}, r.sup.now())
 	// The record comes before the release: if this process is killed in
 	// between, the proxy finds its order broken off and ends.
@@ -178,18 +193,9 @@ func (r *registry) exited(j *job, status exitStatus) {
 func (r *registry) dueJobs() {
 	now := r.sup.now()
 	for _, j := range r.sorted() {
+		j.life.settle(j.rules, now)
 		if d := j.life.Due; !d.IsZero() && !now.Before(d) {
 			r.step(j, event{kind: due})
-		}
-	}
-}
-
-// lookAround starts jobs whose conditions on paths or other jobs have come
-// true.
-func (r *registry) lookAround() {
-	for _, j := range r.sorted() {
-		if j.rules.conditional && j.life.State == idle {
-			r.step(j, event{kind: world})
 		}
 	}
 }
@@ -221,7 +227,7 @@ func (r *registry) save() {
 	for _, j := range r.sorted() {
 		s.Jobs = append(s.Jobs, savedJob{
 			Domain: j.key.domain.String(), Path: j.path, Plist: j.plist,
-			PIDStart: j.pidStart, SpawnFail: j.spawnFail, Life: j.life,
+			PIDID: j.pidID, SpawnFail: j.spawnFail, Life: j.life,
 		})
 	}
 	if err := s.save(r.sup.Dir); err != nil {
@@ -249,12 +255,14 @@ func (r *registry) restore() {
 		j := &job{
 			key: jobKey{dom, def.Label}, path: saved.Path, plist: saved.Plist, def: def,
 			rules: rulesOf(def, r.sup.Knobs), life: saved.Life,
-			pidStart: saved.PIDStart, spawnFail: saved.SpawnFail,
+			pidID: saved.PIDID, spawnFail: saved.SpawnFail, sockets: socketsOf(def),
 		}
+		j.lookAtPaths()
 		r.jobs[j.key] = j
 		if j.life.PID != 0 {
 			adopted = append(adopted, j)
 		}
+		r.openSockets(j)
 	}
 	for _, j := range adopted {
 		r.adopt(j)
@@ -262,14 +270,14 @@ func (r *registry) restore() {
 }
 
 func (r *registry) adopt(j *job) {
-	pid, start := j.life.PID, j.pidStart
-	alive := process.Lives(pid, start)
+	pid, id := j.life.PID, j.pidID
+	alive := process.Is(pid, id)
 	r.log.Info("launchd.job.adopted", "label", j.key.label, "pid", pid, "alive", alive)
 	if j.life.State == starting && alive {
 		j.life.State = running
 	}
 	go func() {
-		if status, ok := reapAdopted(pid, start, isTrue(j.def.AbandonProcessGroup), r.done); ok {
+		if status, ok := reapAdopted(pid, id, isTrue(j.def.AbandonProcessGroup), r.done); ok {
 			r.call(func() { r.exited(j, status) })
 		}
 	}()
@@ -293,6 +301,12 @@ func (r *registry) serve(conn net.Conn) {
 	}
 	if err != nil {
 		r.log.Debug("launchd.client.failed", "error", err)
+		return
+	}
+	if req.Verb == activation.Verb {
+		if err := r.handOver(conn, req.Key); err != nil {
+			r.log.Warn("launchd.socket.unanswered", "error", err)
+		}
 		return
 	}
 	answers := make(chan reply, 1)

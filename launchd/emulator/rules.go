@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/launchd"
@@ -21,7 +22,8 @@ type rules struct {
 	calendar    []launchd.CalendarInterval
 	keepAlive   bool
 	conditions  launchd.KeepAliveConditions
-	conditional bool // there are conditions
+	queues      []string
+	conditional bool // there are conditions on other things
 
 	pend     string
 	teardown time.Duration
@@ -35,6 +37,8 @@ func rulesOf(job *launchd.Job, knobs Knobs) *rules {
 		exitTimeout: defaultExitTimeout,
 		keepAlive:   job.OnDemand != nil && !*job.OnDemand,
 		calendar:    job.StartCalendarInterval.Values,
+		queues:      job.QueueDirectories,
+		conditional: len(job.QueueDirectories) > 0,
 		pend:        knobs.PendSpawns,
 		teardown:    knobs.TeardownDelay,
 	}
@@ -88,12 +92,19 @@ func (r *rules) conditionsCount(l *life) bool {
 	return l.Demanded || !isTrue(r.conditions.AfterInitialDemand)
 }
 
-// outside reports whether a KeepAlive condition on something other than the
-// job itself holds.
-func (r *rules) outside(exists, loaded, active func(name string) bool) bool {
-	return anyHolds(r.conditions.PathState, exists) ||
-		anyHolds(r.conditions.OtherJobEnabled, loaded) ||
-		anyHolds(r.conditions.OtherJobActive, active)
+// surroundings is what conditions on other things than the job itself ask.
+type surroundings struct {
+	exists, filled, loaded, active func(name string) bool
+}
+
+// outside reports whether a condition of KeepAlive on something other than the
+// job itself holds. A queue directory with entries is one too: the job is kept
+// alive until it is empty.
+func (r *rules) outside(s surroundings) bool {
+	return anyHolds(r.conditions.PathState, s.exists) ||
+		anyHolds(r.conditions.OtherJobEnabled, s.loaded) ||
+		anyHolds(r.conditions.OtherJobActive, s.active) ||
+		slices.ContainsFunc(r.queues, s.filled)
 }
 
 func anyHolds(wanted map[string]bool, is func(string) bool) bool {

@@ -1,6 +1,9 @@
 package emulator
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // state is where a job is in its life, spelled as launchctl print does.
 type state string
@@ -20,6 +23,7 @@ type event struct {
 	kind    eventKind
 	pid     int        // spawned
 	status  exitStatus // exited
+	reason  string     // demand: the immediate reason; empty is a person's or a timer's
 	outside bool       // load, exited, world: a KeepAlive condition on other things holds
 }
 
@@ -27,8 +31,9 @@ type eventKind int
 
 const (
 	load    eventKind = iota // bootstrap took the job in
-	demand                   // kickstart
+	demand                   // kickstart, a connection, a changed path
 	restart                  // kickstart -k
+	halt                     // launchctl stop
 	bootout
 	spawned // the process exists
 	execed  // and runs the job's program
@@ -61,18 +66,21 @@ const (
 //	starting   spawned   starting
 //	starting   execed    running
 //	a process  restart   terming, then respawn                SIGTERM
+//	a process  halt      terming, then what the rules want    SIGTERM
 //	a process  bootout   terming, then remove                 SIGTERM
 //	a process  exited    start, if the rules want it; idle    spawn
-//	terming    bootout   terming, then remove
+//	terming*   bootout   terming, then remove
+//	terming*   demand    terming, then respawn (if halted)
 //	terming    due       killed                               SIGKILL
-//	terming*   exited    start (respawn) or gone (remove)     spawn
+//	terming*   exited    as said above                        spawn
 //	lingering  due       gone
 //
 // "A process" is starting or running, "terming*" also killed, and "start" is
 // starting, or scheduled while the throttle lasts. All else changes nothing.
 type life struct {
 	State     state
-	Remove    bool      // terming: what follows is removal, not a respawn
+	Remove    bool      // terming: what follows is removal
+	Halted    bool      // terming: what follows is up to the rules
 	Due       time.Time // when to step with due; zero is never
 	SpawnedAt time.Time // of the last spawn: the throttle counts from here
 	PID       int
@@ -82,6 +90,9 @@ type life struct {
 	Runs      int
 	Last      exitStatus
 }
+
+// onDemand is the immediate reason of kickstart, of timers and of the calendar.
+const onDemand = "non-ipc demand"
 
 // step moves the life of a job by one event. It is pure but for l.
 func (l *life) step(r *rules, ev event, now time.Time) effect {
@@ -95,16 +106,24 @@ func (l *life) step(r *rules, ev event, now time.Time) effect {
 		l.Demanded = true
 		switch l.State {
 		case idle:
-			return l.start(r, "non-ipc demand", now)
+			return l.start(r, cmp.Or(ev.reason, onDemand), now)
 		case starting, running:
 			if ev.kind == restart {
-				return l.terminate(r, false, now)
+				return l.terminate(r, now)
 			}
+		case terming, killed:
+			l.Halted = false
+		}
+	case halt:
+		if l.State == starting || l.State == running {
+			l.Halted = true
+			return l.terminate(r, now)
 		}
 	case bootout:
 		switch l.State {
 		case starting, running:
-			return l.terminate(r, true, now)
+			l.Remove = true
+			return l.terminate(r, now)
 		case terming, killed:
 			l.Remove = true
 		case idle, scheduled:
@@ -117,12 +136,14 @@ func (l *life) step(r *rules, ev event, now time.Time) effect {
 			l.State = running
 		}
 	case exited:
-		l.PID, l.Last = 0, ev.status
+		respawn := l.State == terming || l.State == killed
+		respawn = respawn && !l.Halted
+		l.PID, l.Last, l.Halted = 0, ev.status, false
 		switch {
-		case l.State != starting && l.State != running && l.Remove:
+		case l.Remove:
 			l.leave(r, now)
-		case l.State != starting && l.State != running:
-			return l.start(r, "non-ipc demand", now)
+		case respawn:
+			return l.start(r, onDemand, now)
 		case r.wantedAfter(l, ev.outside):
 			return l.undemanded(r, "semaphore", now)
 		default:
@@ -131,7 +152,7 @@ func (l *life) step(r *rules, ev event, now time.Time) effect {
 	case due:
 		switch l.State {
 		case idle:
-			return l.start(r, "non-ipc demand", now)
+			return l.start(r, onDemand, now)
 		case scheduled:
 			return l.spawn(now)
 		case terming:
@@ -178,8 +199,8 @@ func (l *life) spawn(now time.Time) effect {
 	return spawn
 }
 
-func (l *life) terminate(r *rules, remove bool, now time.Time) effect {
-	l.State, l.Remove, l.Due = terming, remove, time.Time{}
+func (l *life) terminate(r *rules, now time.Time) effect {
+	l.State, l.Due = terming, time.Time{}
 	if r.exitTimeout > 0 {
 		l.Due = now.Add(r.exitTimeout)
 	}
@@ -195,5 +216,27 @@ func (l *life) leave(r *rules, now time.Time) {
 	l.State, l.Due = gone, time.Time{}
 	if r.teardown > 0 {
 		l.State, l.Due = lingering, now.Add(r.teardown)
+	}
+}
+
+// settle makes up for a clock that was set back: nobody waits longer than the
+// rules say, counted from now.
+func (l *life) settle(r *rules, now time.Time) {
+	if l.Due.IsZero() {
+		return
+	}
+	latest := l.Due
+	switch l.State {
+	case idle:
+		latest = r.nextRun(now)
+	case scheduled:
+		latest = now.Add(r.throttle)
+	case terming:
+		latest = now.Add(r.exitTimeout)
+	case lingering:
+		latest = now.Add(r.teardown)
+	}
+	if l.Due.After(latest) {
+		l.Due = latest
 	}
 }

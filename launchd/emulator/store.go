@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/process"
 )
 
 // The files of a supervisor in its Dir.
@@ -34,7 +34,7 @@ type savedJob struct {
 	Domain    string
 	Path      string
 	Plist     []byte // as bootstrapped; the file may have changed since
-	PIDStart  time.Time
+	PIDID     string `json:",omitempty"`
 	SpawnFail string `json:",omitempty"`
 	Life      life
 }
@@ -50,7 +50,9 @@ func (s *savedState) load(dir string) error {
 	if err == nil {
 		err = json.Unmarshal(data, s)
 	}
-	if err != nil || s.Boot != bootID() {
+	boot, bootErr := process.BootID()
+	err = errors.Join(err, bootErr)
+	if err != nil || s.Boot != boot {
 		*s = savedState{}
 	}
 	if err != nil {
@@ -70,8 +72,11 @@ func (s *savedState) save(dir string) error {
 		}
 		return nil
 	}
-	s.Boot = bootID()
-	data, err := json.MarshalIndent(s, "", "\t")
+	var data []byte
+	var err error
+	if s.Boot, err = process.BootID(); err == nil {
+		data, err = json.MarshalIndent(s, "", "\t")
+	}
 	if err == nil {
 		err = atomicfile.Write(path, data, 0o600)
 	}

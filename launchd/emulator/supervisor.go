@@ -161,6 +161,8 @@ func (r *registry) loop(ctx context.Context, dirGone func() bool) {
 				r.orphaned = true
 				r.stop()
 			}
+			// A step of the clock, or a sleep of the machine, wakes no timer.
+			r.dueJobs()
 			r.lookAround()
 		case <-end:
 			end = nil

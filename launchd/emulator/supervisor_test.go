@@ -208,7 +208,7 @@ func TestAProxyWithoutAnOrderEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !process.Lives(c.pid, c.start) {
+	if !process.Is(c.pid, c.id) {
 		t.Fatal("the proxy does not wait")
 	}
 	c.order.Close()
@@ -235,7 +235,11 @@ func TestAStateOfAnotherBootIsForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data = bytes.Replace(data, []byte(bootID()), []byte("another"), 1)
+	boot, err := process.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = bytes.Replace(data, []byte(boot), []byte("another"), 1)
 	if err := os.WriteFile(filepath.Join(dir, stateFile), data, 0o600); err != nil {
 		t.Fatal(err)
 	}

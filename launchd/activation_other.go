@@ -1,0 +1,7 @@
+//go:build !darwin
+
+package launchd
+
+import "os"
+
+func activateNatively(string) ([]*os.File, error) { return nil, ErrNotActivated }
