@@ -69,12 +69,16 @@ func ParseList(data []byte) ([]ListEntry, error) {
 		if len(cols) < 3 || cols[2] == "" {
 			continue
 		}
-		e := ListEntry{Label: cols[2]}
-		e.PID, _ = number(cols[0])
-		if n, err := strconv.Atoi(cols[1]); err == nil {
-			e.Status = &n
-		}
-		out = append(out, e)
+		out = append(out, listEntry(cols[0], cols[1], cols[2]))
 	}
 	return out, nil
+}
+
+func listEntry(pid, status, label string) ListEntry {
+	e := ListEntry{Label: label}
+	e.PID, _ = number(pid)
+	if n, err := strconv.Atoi(status); err == nil {
+		e.Status = &n
+	}
+	return e
 }

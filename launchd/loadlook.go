@@ -37,7 +37,7 @@ func (l *loading) look(ctx context.Context, refusal *Error) (next, error) {
 		return wait, refusal
 	case svc.Draining():
 		return l.clear(refusal, l.waitGone(ctx, l.target, l.teardown(svc)))
-	case l.isLoadedAs(svc):
+	case l.job.isLoadedAs(svc, l.path):
 		l.result.AlreadyLoaded = true
 		return final, nil
 	}
@@ -70,10 +70,10 @@ func (l *loading) teardown(svc *Service) time.Duration {
 	return d
 }
 
-// isLoadedAs reports whether the loaded job is the one of the plist.
-func (l *loading) isLoadedAs(svc *Service) bool {
-	return samePath(svc.Path, l.path) && samePath(svc.Program, l.job.program()) &&
-		(len(l.job.ProgramArguments) == 0 || svc.HasArguments(l.job.ProgramArguments))
+// isLoadedAs reports whether the loaded service is the job of the plist.
+func (j *Job) isLoadedAs(svc *Service, plist string) bool {
+	return samePath(svc.Path, plist) && samePath(svc.Program, j.program()) &&
+		(len(j.ProgramArguments) == 0 || svc.HasArguments(j.ProgramArguments))
 }
 
 // program is what launchd runs.

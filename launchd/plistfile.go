@@ -16,7 +16,7 @@ import (
 // [ErrBadPlist]. A file there that holds the same job, and that launchd would
 // accept, is kept; changed reports whether it wrote.
 func (j *Job) WriteFile(path string) (changed bool, err error) {
-	if err := j.invalid(); err != nil {
+	if err := invalid(j.Validate()); err != nil {
 		return false, fmt.Errorf("write %s: %w", path, err)
 	}
 	data, err := j.Encode()

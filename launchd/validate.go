@@ -63,9 +63,9 @@ func (j *Job) refusal(d DomainTarget) error {
 }
 
 // invalid joins the problems into one error, or is nil.
-func (j *Job) invalid() error {
+func invalid(problems []Problem) error {
 	var errs []error
-	for _, p := range j.Validate() {
+	for _, p := range problems {
 		errs = append(errs, p)
 	}
 	if len(errs) == 0 {
