@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,39 +29,30 @@ func (r *registry) bootstrap(req request) reply {
 	case len(req.Paths) == 0:
 		return r.refused("Bootstrap", codeAlready, "")
 	}
-	var lines strings.Builder
-	var code codeError
-	for _, path := range req.Paths {
-		err := r.loadPath(req.Domain, path)
-		if err == 0 {
-			continue
-		}
-		text := launchd.CodeText(int(err))
-		if err == codeAlready {
-			text = "service already bootstrapped"
-		}
-		fmt.Fprintf(&lines, "%s: %s\n", path, text)
-		if code != 0 {
-			err = codeManyErrors
-		}
-		code = err
-	}
+	lines, code := eachPath(req.Paths, "service already bootstrapped", func(path string) codeError {
+		return r.loadPath(req.Domain, path, false)
+	})
 	if code == 0 {
 		return ok()
 	}
-	return r.refused("Bootstrap", int(code), lines.String())
+	return r.refused("Bootstrap", code, lines)
 }
 
 // refused is failed for errors about single services. launchctl shows 5 in
 // their place; only bad permissions are told to root as they are.
 func (r *registry) refused(what string, code int, lines string) reply {
-	if r.sup.Knobs.PreciseErrors || (isRoot() && code == codeBadOwner) {
+	if r.precise(code) {
 		return failed(what, code, lines)
 	}
 	return failed(what, codeIO, "")
 }
 
-func (r *registry) loadPath(dom domain, path string) codeError {
+func (r *registry) precise(code int) bool {
+	return r.sup.Knobs.PreciseErrors || (isRoot() && code == codeBadOwner)
+}
+
+// loadPath takes the job at path in; force does so although it is disabled.
+func (r *registry) loadPath(dom domain, path string, force bool) codeError {
 	j, code := readJob(path)
 	if code != 0 {
 		return code
@@ -77,7 +67,7 @@ func (r *registry) loadPath(dom domain, path string) codeError {
 	switch {
 	case r.jobs[j.key] != nil:
 		return codeAlready
-	case disabled:
+	case disabled && !force:
 		return codeDisabled
 	case !inSession(j.def, dom):
 		return codeWrongSession
@@ -159,15 +149,7 @@ func (r *registry) bootout(req request, answer func(reply)) {
 		}
 		return
 	}
-	code := 0
-	for _, path := range req.Paths {
-		j := r.atPath(req.Domain, path)
-		if j == nil {
-			code = codeNoProcess
-			continue
-		}
-		r.step(j, event{kind: bootout})
-	}
+	lines, code := eachPath(req.Paths, "", func(path string) codeError { return r.unloadPath(req.Domain, path) })
 	if len(req.Paths) == 0 {
 		for _, j := range r.sorted() {
 			if j.key.domain == req.Domain {
@@ -176,7 +158,7 @@ func (r *registry) bootout(req request, answer func(reply)) {
 		}
 	}
 	if code != 0 {
-		answer(r.refused("Boot-out", code, ""))
+		answer(r.refused("Boot-out", code, lines))
 		return
 	}
 	answer(ok())

@@ -75,8 +75,12 @@ func (l *Launchctl) answer(ctx context.Context, req request, stdout io.Writer) *
 // an uninstalled product must not bring it to life.
 func (l *Launchctl) answerable(req request) bool {
 	switch req.Verb {
-	case "bootstrap", "enable", "disable", "setenv":
+	case "bootstrap", "load", "enable", "disable", "setenv":
 		return false
+	case "unload":
+		if req.Persist {
+			return false
+		}
 	}
 	var s savedState
 	return s.load(l.Dir) == nil && s.empty()

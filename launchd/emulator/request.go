@@ -19,6 +19,10 @@ type request struct {
 	Kill    bool `json:",omitzero"`
 	ShowPID bool `json:",omitzero"`
 	Wait    bool `json:",omitzero"`
+	// Those of load and unload: -w, -F, -S.
+	Persist bool   `json:",omitzero"`
+	Force   bool   `json:",omitzero"`
+	Session string `json:",omitzero"`
 	// TTY says that the answer goes to a person.
 	TTY bool `json:",omitzero"`
 }
@@ -122,6 +126,8 @@ func parseArgs(args []string, knobs Knobs) (request, *reply) {
 		return r, nil
 	case "bootstrap", "bootout", "print", "print-disabled", "enable", "disable", "kickstart", "kill", "blame":
 		return parseTarget(r, args, knobs)
+	case "load", "unload", "start", "stop", "remove":
+		return parseLegacy(r, args, knobs)
 	}
 	return r, &reply{Code: 1, Stderr: "Unrecognized subcommand: " + verb + "\n" + helpText(knobs)}
 }

@@ -25,6 +25,10 @@ func TestParseArgs(t *testing.T) {
 		"print-disabled gui/501":              {Verb: "print-disabled", Domain: gui},
 		"setenv A b":                          {Verb: "setenv", Key: "A", Value: "b"},
 		"list":                                {Verb: "list"},
+		"load -wF a.plist":                    {Verb: "load", Persist: true, Force: true, Paths: []string{"a.plist"}},
+		"unload -S Aqua -D all a b":           {Verb: "unload", Session: "Aqua", Paths: []string{"a", "b"}},
+		"load -wSBackground a":                {Verb: "load", Persist: true, Session: "Background", Paths: []string{"a"}},
+		"start x":                             {Verb: "start", Label: "x"},
 		"list x":                              {Verb: "list", Label: "x"},
 	} {
 		got, done := parseArgs(strings.Fields(line), Knobs{})
@@ -58,6 +62,12 @@ func TestParseArgsRefuses(t *testing.T) {
 		"list a b":                    64,
 		"print-disabled gui/501/x":    64,
 		"bootout gui/501/x /a.plist":  64,
+		"load":                        64,
+		"load -w":                     64,
+		"load -x a":                   64,
+		"unload -S":                   64,
+		"start":                       64,
+		"remove":                      64,
 		"error":                       64,
 		"kickstart -k gui/501/x more": 64,
 	} {

@@ -154,6 +154,48 @@ func TestLife(t *testing.T) {
 			one(moment{at: 2, ev: event{kind: bootout}, state: terming, due: 6}),
 			one(moment{at: 3, ev: code(0), state: gone}),
 		)},
+		"stop leaves what follows to the rules": {job: launchd.Job{KeepAlive: always}, run: join(
+			one(moment{at: 0, ev: event{kind: load}, want: spawn, state: starting}),
+			up(0),
+			one(moment{at: 3, ev: event{kind: halt}, want: sendTerm, state: terming, due: 8}),
+			one(moment{at: 4, ev: event{kind: halt}, state: terming, due: 8}),
+			one(moment{at: 5, ev: code(0), state: scheduled, due: 10, reason: "semaphore"}),
+		)},
+		"stop of a job that nothing keeps alive": {run: join(
+			one(moment{at: 0, ev: event{kind: halt}, state: idle}),
+			one(moment{at: 1, ev: event{kind: demand}, want: spawn, state: starting}),
+			one(moment{at: 2, ev: event{kind: halt}, want: sendTerm, state: terming, due: 7}),
+			one(moment{at: 7, ev: event{kind: due}, want: sendKill, state: killed}),
+			one(moment{at: 8, ev: segv, state: idle}),
+			one(moment{at: 20, ev: event{kind: demand}, want: spawn, state: starting}),
+			one(moment{at: 21, ev: event{kind: restart}, want: sendTerm, state: terming, due: 26}),
+			one(moment{at: 32, ev: code(0), want: spawn, state: starting}),
+		)},
+		"a demand overtakes stop": {run: join(
+			one(moment{at: 0, ev: event{kind: demand}, want: spawn, state: starting}),
+			one(moment{at: 1, ev: event{kind: halt}, want: sendTerm, state: terming, due: 6}),
+			one(moment{at: 2, ev: event{kind: demand}, state: terming, due: 6}),
+			one(moment{at: 20, ev: code(0), want: spawn, state: starting}),
+		)},
+		"bootout overtakes stop": {run: join(
+			one(moment{at: 0, ev: event{kind: demand}, want: spawn, state: starting}),
+			one(moment{at: 1, ev: event{kind: halt}, want: sendTerm, state: terming, due: 6}),
+			one(moment{at: 2, ev: event{kind: bootout}, state: terming, due: 6}),
+			one(moment{at: 3, ev: code(0), state: gone}),
+		)},
+		"a connection is a demand": {run: join(
+			one(moment{at: 0, ev: event{kind: load}, state: idle}),
+			one(moment{at: 1, ev: event{kind: demand, reason: "ipc (socket)"}, want: spawn, state: starting, reason: "ipc (socket)"}),
+			one(moment{at: 2, ev: segv, state: idle}),
+			one(moment{at: 3, ev: event{kind: demand, reason: "ipc (socket)"}, state: scheduled, due: 11, reason: "ipc (socket)"}),
+		)},
+		"a queue starts and restarts": {job: launchd.Job{QueueDirectories: []string{"/q"}}, run: join(
+			one(moment{at: 0, ev: event{kind: load, outside: true}, want: spawn, state: starting, reason: "speculative"}),
+			one(moment{at: 1, ev: event{kind: exited, status: exitStatus{Kind: withCode}, outside: true}, state: scheduled, due: 10, reason: "semaphore"}),
+			one(moment{at: 10, ev: event{kind: due}, want: spawn, state: starting}),
+			one(moment{at: 11, ev: code(0), state: idle}),
+			one(moment{at: 30, ev: event{kind: world, outside: true}, want: spawn, state: starting, reason: "semaphore"}),
+		)},
 		"a label that lingers": {knobs: Knobs{TeardownDelay: 3 * time.Second}, run: join(
 			one(moment{at: 0, ev: event{kind: demand}, want: spawn, state: starting}),
 			one(moment{at: 1, ev: event{kind: bootout}, want: sendTerm, state: terming, due: 6}),
@@ -183,6 +225,42 @@ func TestLife(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A clock that was set back makes nobody wait longer than the rules say; one
+// that was not changes nothing.
+func TestSettle(t *testing.T) {
+	now := time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
+	r := &rules{throttle: 10 * time.Second, exitTimeout: 5 * time.Second, teardown: 3 * time.Second, interval: time.Minute}
+	daily := &rules{calendar: []launchd.CalendarInterval{{Hour: new(3), Minute: new(0)}}}
+	for _, c := range []struct {
+		state     state
+		rules     *rules
+		due, want time.Duration // from now; 0 is never
+	}{
+		{scheduled, r, 4 * time.Second, 4 * time.Second},
+		{scheduled, r, time.Hour, 10 * time.Second},
+		{terming, r, 5 * time.Second, 5 * time.Second},
+		{terming, r, time.Hour, 5 * time.Second},
+		{terming, r, 0, 0},
+		{lingering, r, time.Hour, 3 * time.Second},
+		{idle, r, 0, 0},
+		{idle, r, 50 * time.Second, 50 * time.Second},
+		{idle, r, time.Hour, time.Minute},
+		{idle, r, -time.Hour, -time.Hour},
+		{idle, daily, 17*time.Hour + 30*time.Minute, 17*time.Hour + 30*time.Minute},
+		{idle, daily, 41*time.Hour + 30*time.Minute, 17*time.Hour + 30*time.Minute},
+		{killed, r, 0, 0},
+	} {
+		l := life{State: c.state}
+		if c.due != 0 {
+			l.Due = now.Add(c.due)
+		}
+		l.settle(c.rules, now)
+		if got := l.Due; got.IsZero() != (c.want == 0) || (c.want != 0 && got.Sub(now) != c.want) {
+			t.Errorf("%s, due %v: %v, want %v", c.state, c.due, got, c.want)
+		}
 	}
 }
 

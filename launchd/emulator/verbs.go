@@ -32,6 +32,8 @@ func (r *registry) handle(req request, answer func(reply)) {
 		answer(r.printDisabled(req))
 	case "list":
 		answer(r.list(req))
+	case "load", "unload", "start", "stop", "remove":
+		answer(r.legacy(req))
 	case "setenv", "unsetenv":
 		answer(r.setenv(req))
 	case "getenv":
@@ -191,18 +193,25 @@ func (r *registry) setDisabled(req request) reply {
 	if !r.serves(req.Domain) {
 		return noDomain(req.Domain)
 	}
-	disable := req.Verb == "disable"
-	if was, set := r.disabled[req.Label]; set && was == disable {
-		return ok()
-	}
-	next := maps.Clone(r.disabled)
-	next[req.Label] = disable
-	if err := writeDisabled(r.sup.Dir, next); err != nil {
+	if err := r.remember(req.Label, req.Verb == "disable"); err != nil {
 		r.log.Error("launchd.disabled.unsaved", "error", err)
 		return failed("Could not "+req.Verb+" service:", codeIO, "")
 	}
-	r.disabled = next
 	return ok()
+}
+
+// remember stores whether the label is disabled.
+func (r *registry) remember(label string, disabled bool) error {
+	if was, set := r.disabled[label]; set && was == disabled {
+		return nil
+	}
+	next := maps.Clone(r.disabled)
+	next[label] = disabled
+	if err := writeDisabled(r.sup.Dir, next); err != nil {
+		return err
+	}
+	r.disabled = next
+	return nil
 }
 
 func (r *registry) setenv(req request) reply {
