@@ -2,6 +2,7 @@ package pricing
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -192,9 +193,14 @@ func (r rate) at(prompt int64) int64 {
 	return price
 }
 
+// listingIDs are genai-prices' names of the providers that provider.Endpoint
+// names otherwise.
+var listingIDs = map[string]string{"xai": "x-ai", "moonshot": "moonshotai"}
+
 // find finds a model by its name.
 func (b *Book) find(providerName, name string) *model {
-	l := b.listings[strings.ToLower(providerName)]
+	providerName = strings.ToLower(providerName)
+	l := b.listings[cmp.Or(listingIDs[providerName], providerName)]
 	if l == nil {
 		return nil
 	}

@@ -69,6 +69,8 @@ func TestCost(t *testing.T) {
 		{"nothing used", "anthropic", "claude-haiku-4-5", usage{}, "", 0},
 		{"a date in the other spelling", "openai", "gpt-4o-20241120", usage{Input: 2}, "", 5_000},
 		{"upper case", "openai", " GPT-4o ", usage{Input: 2}, "", 5_000},
+		{"a provider that the list calls x-ai", "xai", "grok-4", usage{Input: 2, Output: 1}, "", 21_000},
+		{"a provider that the list calls moonshotai", "moonshot", "kimi-k2-0905-preview", usage{Output: 2}, "", 5_000},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

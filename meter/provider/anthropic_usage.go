@@ -34,6 +34,7 @@ type anthropicCounts struct {
 	hasCacheWrite, hasLifetimes bool
 	webSearches                 int64
 	tier, speed, geo            string
+	cost                        costParts
 }
 
 // read merges the usage object into what is known: a member that it names
@@ -64,6 +65,10 @@ func (u *anthropicUsage) read(x *exchange, usage []byte) {
 			u.iterations = append(u.iterations, it)
 		})
 	})
+	if cost := u.cost.total(); cost != nil {
+		x.reported = cost
+	}
+	u.cost = costParts{} // it points into the event
 }
 
 func (c *anthropicCounts) readMember(x *exchange, key, value []byte) {
@@ -91,6 +96,8 @@ func (c *anthropicCounts) readMember(x *exchange, key, value []byte) {
 		c.speed = cmp.Or(text(value), c.speed)
 	case "inference_geo":
 		c.geo = cmp.Or(text(value), c.geo)
+	default:
+		c.cost.readMember(key, value)
 	}
 }
 

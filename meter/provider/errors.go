@@ -20,8 +20,10 @@ const (
 )
 
 // codeClasses maps the providers' own codes and types, see
-// https://platform.claude.com/docs/en/api/errors and
-// https://platform.openai.com/docs/guides/error-codes.
+// https://platform.claude.com/docs/en/api/errors,
+// https://platform.openai.com/docs/guides/error-codes,
+// https://google.aip.dev/193 and
+// https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html.
 var codeClasses = map[string]string{
 	"rate_limit_error":    classRateLimit,
 	"rate_limit_exceeded": classRateLimit,
@@ -53,6 +55,24 @@ var codeClasses = map[string]string{
 	"unsupported_country_region_territory": classBadRequest,
 
 	"timeout_error": classTimeout,
+
+	"RESOURCE_EXHAUSTED":  classRateLimit,
+	"UNAVAILABLE":         classServerError,
+	"INTERNAL":            classServerError,
+	"UNAUTHENTICATED":     classAuth,
+	"PERMISSION_DENIED":   classAuth,
+	"INVALID_ARGUMENT":    classBadRequest,
+	"FAILED_PRECONDITION": classBadRequest,
+	"NOT_FOUND":           classBadRequest,
+	"DEADLINE_EXCEEDED":   classTimeout,
+
+	"throttlingException":         classRateLimit,
+	"internalServerException":     classServerError,
+	"modelStreamErrorException":   classServerError,
+	"serviceUnavailableException": classServerError,
+	"modelTimeoutException":       classTimeout,
+	"validationException":         classBadRequest,
+	"accessDeniedException":       classAuth,
 }
 
 // overrides lists the codes that say more than the status they come with: an

@@ -31,6 +31,7 @@ type exchange struct {
 	tier             string
 	id               string
 	raw              json.RawMessage
+	reported         *ReportedCost
 	errorClass       string
 	errorCode        string
 	// fault is the first thing that makes the counts doubtful.
@@ -43,7 +44,7 @@ func (x *exchange) readRequest(body []byte, more func(key, value []byte)) {
 	fields(body, func(key, value []byte) {
 		switch string(key) {
 		case "model":
-			x.requested = text(value)
+			x.requested = cmp.Or(text(value), x.requested)
 		case "stream":
 			x.stream = isTrue(value)
 		case "service_tier":
@@ -68,7 +69,8 @@ func (x *exchange) readError(status int, body []byte) {
 
 // fail notes the error object e, which may be nil.
 func (x *exchange) fail(status int, e []byte) {
-	x.failAs(status, member(e, "code"), text(member(e, "type")))
+	// Google has a number as the code, and the name of the error as the status.
+	x.failAs(status, member(e, "code"), cmp.Or(text(member(e, "type")), text(member(e, "status"))))
 }
 
 // failAs notes an error. The provider's code is more precise than its kind,
@@ -81,6 +83,10 @@ func (x *exchange) failAs(status int, code []byte, kind string) {
 	x.errorClass = cmp.Or(ClassifyError(status, x.errorCode), classUnknown)
 	if x.errorClass == classUnknown && kind != "" {
 		x.errorClass = cmp.Or(ClassifyError(status, kind), classUnknown)
+	}
+	if n, err := strconv.Atoi(string(code)); x.errorClass == classUnknown && err == nil {
+		// What would have been the status, had the stream not begun.
+		x.errorClass = cmp.Or(statusClass(n), classUnknown)
 	}
 }
 
@@ -139,6 +145,7 @@ func (x *exchange) result(charges []Charge, complete bool, reason string) Result
 		Mode:           ModeStandard,
 		Tier:           cmp.Or(x.tier, x.requestTier),
 		RawUsage:       bytes.Clone(x.raw),
+		ReportedCost:   x.reported,
 		ResponseID:     x.id,
 		ErrorClass:     x.errorClass,
 		ErrorCode:      x.errorCode,

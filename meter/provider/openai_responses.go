@@ -26,6 +26,8 @@ type openaiResponse struct {
 	// tool_usage says of web searches, -1 if it says nothing.
 	calls    map[string]int64
 	searches int64
+	// counted: the usage itself counts the billed calls, as xAI's does.
+	counted bool
 }
 
 // Request implements Parser.
@@ -88,6 +90,7 @@ func (p *openaiResponses) readResponse(status int, object []byte) bool {
 				return
 			}
 			r.usage, r.named = openaiUsage(&p.exchange, value)
+			r.counted = member(value, "server_side_tool_usage_details") != nil
 		}
 	})
 	p.thinking = p.thinking || r.usage.Thinking > 0
@@ -135,14 +138,14 @@ func (p *openaiResponses) Result(bool) Result {
 		}
 		return x.result(nil, false, "the response broke off before its usage")
 	}
-	u := r.usage
+	charges := addCharge(nil, cmp.Or(x.model, x.requested), r.usage)
+	u := &charges[0].Usage
 	for name, n := range r.calls {
-		if name == "web_search" && r.searches >= 0 {
+		if r.counted || name == "web_search" && r.searches >= 0 {
 			continue
 		}
 		u.addToolCalls(name, n)
 	}
 	u.addToolCalls("web_search", r.searches)
-	charges := []Charge{{Model: cmp.Or(x.model, x.requested), Usage: u}}
 	return x.result(charges, p.ended, "the response broke off before its last count")
 }

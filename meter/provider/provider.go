@@ -49,6 +49,10 @@ type Endpoint struct {
 	// made. Its usage was billed once, to whoever made it: a row with the
 	// same ResponseID that already bears usage must not be joined by another.
 	Retrieve bool
+	// Model is the model that the path names, "" if it names none.
+	Model string
+	// Stream reports whether the path asks for a stream.
+	Stream bool
 }
 
 // Usage is what an exchange consumed, in tokens, in disjoint buckets: each
@@ -118,6 +122,8 @@ type Result struct {
 
 	// RawUsage is the provider's own usage object, as last seen.
 	RawUsage json.RawMessage
+	// ReportedCost is the cost that the provider names, nil if it names none.
+	ReportedCost *ReportedCost
 	// ResponseID is the provider's id of the response.
 	ResponseID string
 

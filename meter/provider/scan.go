@@ -168,19 +168,22 @@ func unquoteKey(quoted []byte) []byte {
 }
 
 // text returns the string that value is, or "" if it is none that is fit to
-// be shown: too long, or with control characters that a terminal would obey.
+// be shown.
 func text(value []byte) string {
 	if len(value) < 2 || len(value) > maxText || value[0] != '"' {
 		return ""
 	}
 	var s string
-	if json.Unmarshal(value, &s) != nil {
-		return ""
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if json.Unmarshal(value, &s) != nil || !printable(s) {
 		return ""
 	}
 	return s
+}
+
+// printable reports whether s is fit to be shown: neither too long nor with
+// control characters that a terminal would obey.
+func printable(s string) bool {
+	return len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // isNull reports whether the value is null.

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -11,57 +12,91 @@ import (
 const (
 	// FormatAnthropicMessages is Anthropic's Messages API.
 	FormatAnthropicMessages Format = "anthropic-messages"
-	// FormatOpenAIChat is OpenAI's chat completions, and what shares its
-	// usage object: completions and embeddings.
+	// FormatOpenAIChat is OpenAI's chat completions, and what has its usage
+	// at the same place: completions, embeddings, images and audio.
 	FormatOpenAIChat Format = "openai-chat"
 	// FormatOpenAIResponses is OpenAI's Responses API.
 	FormatOpenAIResponses Format = "openai-responses"
+	// FormatGemini is Gemini's generateContent and embedContent, and the
+	// same inside Code Assist's envelope.
+	FormatGemini Format = "gemini"
+	// FormatGeminiChat is Gemini behind OpenAI's chat completions, where
+	// only the total tells of reasoning.
+	FormatGeminiChat Format = "gemini-openai-chat"
+	// FormatBedrockConverse is Amazon Bedrock's Converse API.
+	FormatBedrockConverse Format = "bedrock-converse"
+	// FormatBedrockInvoke is Amazon Bedrock's InvokeModel API: the model's
+	// own format, in Bedrock's envelope where it is streamed.
+	FormatBedrockInvoke Format = "bedrock-invoke"
+	// FormatOllama is Ollama's own API.
+	FormatOllama Format = "ollama"
 )
 
-// service is a provider's host and what it serves there, beneath prefix.
-type service struct {
-	provider string
-	host     string
-	prefix   string
-	routes   []route
+// unmetered is the format of a route that keeps a later one from matching.
+const unmetered Format = ""
+
+// Formats returns the names of all formats that NewParser knows, sorted.
+func Formats() []Format {
+	return []Format{
+		FormatAnthropicMessages, FormatBedrockConverse, FormatBedrockInvoke, FormatGemini,
+		FormatGeminiChat, FormatOllama, FormatOpenAIChat, FormatOpenAIResponses,
+	}
 }
 
-// route is one metered method and path. A "*" in the path stands for exactly
-// one segment.
+// NewParser returns a parser for one exchange at the endpoint. For a format
+// that the package does not know, the parser finds no usage.
+func (e Endpoint) NewParser() Parser {
+	x := exchange{requested: e.Model, stream: e.Stream}
+	switch e.Format {
+	case FormatAnthropicMessages:
+		return &anthropicMessages{exchange: x}
+	case FormatOpenAIChat:
+		return &openaiChat{exchange: x}
+	case FormatOpenAIResponses:
+		return &openaiResponses{exchange: x}
+	case FormatGemini:
+		return &gemini{exchange: x}
+	case FormatGeminiChat:
+		return &openaiChat{exchange: x, hiddenReasoning: true}
+	}
+	return &unknownFormat{x}
+}
+
+// unknownFormat is the parser of an Endpoint that Lookup did not make.
+type unknownFormat struct{ exchange }
+
+func (p *unknownFormat) Request(body []byte)          { p.readRequest(body, nil) }
+func (p *unknownFormat) Event(string, []byte)         {}
+func (p *unknownFormat) Body(status int, body []byte) { p.readError(status, body) }
+func (p *unknownFormat) Result(bool) Result {
+	return p.result(nil, false, "the wire format is not known")
+}
+
+// service is a provider's host and what it serves there, beneath prefix. A
+// host that begins with "*." stands for names that nobody can list, such as
+// those of a cloud's customers: Lookup knows it, Hosts does not.
+type service struct {
+	provider, host, prefix string
+	routes                 []route
+}
+
+// route is one metered method and path. In each segment of the path a "*"
+// stands for any text, and "{model}" for the model's name.
 type route struct {
 	method, path string
 	format       Format
 	kind         Kind
 	retrieve     bool
-}
-
-// services is the table of everything metered. A provider that speaks a known
-// format is one line here.
-var services = []service{
-	{"anthropic", "api.anthropic.com", "/v1", anthropicRoutes},
-	{"openai", "api.openai.com", "/v1", openaiRoutes},
-}
-
-// anthropicRoutes leaves out messages/count_tokens, which is free.
-var anthropicRoutes = []route{
-	{method: http.MethodPost, path: "/messages", format: FormatAnthropicMessages, kind: KindChat},
-}
-
-var openaiRoutes = []route{
-	{method: http.MethodPost, path: "/chat/completions", format: FormatOpenAIChat, kind: KindChat},
-	{method: http.MethodPost, path: "/completions", format: FormatOpenAIChat, kind: KindChat},
-	{method: http.MethodPost, path: "/embeddings", format: FormatOpenAIChat, kind: KindEmbedding},
-	{method: http.MethodPost, path: "/responses", format: FormatOpenAIResponses, kind: KindChat},
-	{method: http.MethodPost, path: "/responses/compact", format: FormatOpenAIResponses, kind: KindChat},
-	// The answer to a background request names no usage; this one does.
-	{method: http.MethodGet, path: "/responses/*", format: FormatOpenAIResponses, kind: KindChat, retrieve: true},
+	stream       bool
 }
 
 // Hosts returns the names of the metered hosts, sorted.
 func Hosts() []string {
 	var hosts []string
 	for _, s := range services {
-		hosts = append(hosts, s.host)
+		if !strings.HasPrefix(s.host, "*.") {
+			hosts = append(hosts, s.host)
+		}
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
@@ -86,27 +121,72 @@ func Lookup(method, host, urlPath string) (Endpoint, bool) {
 	// the providers serve it.
 	urlPath = path.Clean("/" + urlPath)
 	for _, s := range services {
-		rest, ok := strings.CutPrefix(urlPath, s.prefix)
-		if s.host != host || !ok {
+		if !s.serves(host) {
 			continue
 		}
 		for _, r := range s.routes {
-			if r.method == method && r.matches(rest) {
-				return Endpoint{Provider: s.provider, Format: r.format, Kind: r.kind, Retrieve: r.retrieve}, true
+			if r.method != method {
+				continue
+			}
+			if model, ok := matchPath(s.prefix+r.path, urlPath); ok {
+				if r.format == unmetered {
+					return Endpoint{}, false
+				}
+				return Endpoint{
+					Provider: s.provider, Format: r.format, Kind: r.kind,
+					Retrieve: r.retrieve, Model: model, Stream: r.stream,
+				}, true
 			}
 		}
 	}
 	return Endpoint{}, false
 }
 
-// matches reports whether the path fits the route's.
-func (r route) matches(urlPath string) bool {
-	prefix, wild := strings.CutSuffix(r.path, "*")
+// serves reports whether host is the service's.
+func (s service) serves(host string) bool {
+	domain, wild := strings.CutPrefix(s.host, "*")
 	if !wild {
-		return urlPath == r.path
+		return s.host == host
 	}
-	segment, ok := strings.CutPrefix(urlPath, prefix)
-	return ok && segment != "" && !strings.Contains(segment, "/")
+	name, ok := strings.CutSuffix(host, domain)
+	return ok && name != "" && !strings.Contains(name, ".")
+}
+
+// matchPath compares a path with a pattern, segment by segment, and returns
+// the model that it names.
+func matchPath(pattern, urlPath string) (model string, ok bool) {
+	for {
+		var want, got string
+		want, pattern, _ = strings.Cut(strings.TrimPrefix(pattern, "/"), "/")
+		got, urlPath, _ = strings.Cut(strings.TrimPrefix(urlPath, "/"), "/")
+		named := strings.Contains(want, "{model}")
+		before, after, wild := strings.Cut(strings.Replace(want, "{model}", "*", 1), "*")
+		if wild {
+			text, isPrefixed := strings.CutPrefix(got, before)
+			text, isSuffixed := strings.CutSuffix(text, after)
+			// "/v1*" is "/v1" too; a name is never empty.
+			if !isPrefixed || !isSuffixed || text == "" && (named || before == "") {
+				return "", false
+			}
+			if named {
+				model = pathText(text)
+			}
+		} else if want != got {
+			return "", false
+		}
+		if pattern == "" || urlPath == "" {
+			return model, pattern == urlPath
+		}
+	}
+}
+
+// pathText is the text of a path's segment, "" if it is not fit to be shown.
+func pathText(segment string) string {
+	s, err := url.PathUnescape(segment)
+	if err != nil || !printable(s) {
+		return ""
+	}
+	return s
 }
 
 // canonicalHost folds the spellings of a host name that DNS holds equal.
@@ -114,26 +194,6 @@ func canonicalHost(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// NewParser returns a parser for one exchange at the endpoint. For a format
-// that the package does not know, the parser finds no usage.
-func (e Endpoint) NewParser() Parser {
-	switch e.Format {
-	case FormatAnthropicMessages:
-		return &anthropicMessages{}
-	case FormatOpenAIChat:
-		return &openaiChat{}
-	case FormatOpenAIResponses:
-		return &openaiResponses{}
-	}
-	return &unknownFormat{}
-}
-
-// unknownFormat is the parser of an Endpoint that Lookup did not make.
-type unknownFormat struct{ exchange }
-
-func (p *unknownFormat) Request(body []byte)          { p.readRequest(body, nil) }
-func (p *unknownFormat) Event(string, []byte)         {}
-func (p *unknownFormat) Body(status int, body []byte) { p.readError(status, body) }
-func (p *unknownFormat) Result(bool) Result {
-	return p.result(nil, false, "the wire format is not known")
+func post(urlPath string, format Format, kind Kind) route {
+	return route{method: http.MethodPost, path: urlPath, format: format, kind: kind}
 }

@@ -1,0 +1,205 @@
+package provider
+
+import (
+	"cmp"
+	"strings"
+)
+
+// maxQueries bounds the search queries that are told apart.
+const maxQueries = 256
+
+// gemini reads Gemini's generateContent and embedContent, of the Gemini API,
+// of Vertex AI, and inside Code Assist's envelope, as JSON and as a stream. See
+// https://ai.google.dev/api/generate-content#UsageMetadata.
+//
+// Most chunks of a stream bear a usage so far; the last one wins. With
+// alt=sse the chunks are events; without it they are the elements of one
+// array, and what came of an array that broke off counts as well. Only the end
+// of the response marks the end: counts have grown after a finish reason.
+type gemini struct {
+	exchange
+	counts geminiCounts
+	// queries are the searches that the answer is grounded on.
+	queries map[string]bool
+	// whole: the body, if it is not a stream, was.
+	whole bool
+}
+
+// geminiCounts are the counts of a usage object.
+type geminiCounts struct {
+	named                          bool
+	prompt, toolPrompt, cached     int64
+	candidates, thoughts           int64
+	audioIn, audioCached, audioOut int64
+}
+
+// Request implements Parser.
+func (p *gemini) Request(body []byte) {
+	p.readRequest(body, func(key, value []byte) {
+		if string(key) == "serviceTier" {
+			p.requestTier = text(value)
+		}
+	})
+}
+
+// Event implements Parser.
+func (p *gemini) Event(_ string, data []byte) {
+	p.stream = true
+	p.readObject(200, data)
+}
+
+// Body implements Parser.
+func (p *gemini) Body(status int, body []byte) {
+	if i := skipSpace(body, 0); i < len(body) && body[i] == '[' {
+		p.stream = true
+		elements(body, func(chunk []byte) { p.readObject(status, chunk) })
+	} else {
+		p.whole = p.readObject(status, body)
+	}
+	if status >= 400 && p.errorClass == "" {
+		p.fail(status, nil)
+	}
+}
+
+// readObject reads a response or a chunk of one, and reports whether it was
+// whole.
+func (p *gemini) readObject(status int, object []byte) bool {
+	return fields(object, func(key, value []byte) {
+		switch string(key) {
+		case "response":
+			// Code Assist's envelope:
+			// https://github.com/google-gemini/gemini-cli, packages/core/src/code_assist.
+			p.readObject(status, value)
+		case "modelVersion":
+			p.model = cmp.Or(strings.TrimPrefix(text(value), "models/"), p.model)
+		case "responseId":
+			p.id = cmp.Or(text(value), p.id)
+		case "candidates":
+			elements(value, p.readCandidate)
+		case "usageMetadata":
+			if !isNull(value) && p.keepRaw(value) {
+				p.readUsage(value)
+			}
+		case "error":
+			if !isNull(value) {
+				p.fail(status, value)
+			}
+		}
+	})
+}
+
+// readCandidate notes the searches that an answer is grounded on.
+func (p *gemini) readCandidate(candidate []byte) {
+	queries := member(member(candidate, "groundingMetadata"), "webSearchQueries")
+	elements(queries, func(query []byte) {
+		// Empty ones are found there, and not billed.
+		if q := string(query); q != `""` && len(q) < 4*maxText && len(p.queries) < maxQueries {
+			if p.queries == nil {
+				p.queries = make(map[string]bool)
+			}
+			p.queries[q] = true
+		}
+	})
+}
+
+func (p *gemini) readUsage(value []byte) {
+	x := &p.exchange
+	var c geminiCounts
+	fields(value, func(key, value []byte) {
+		switch name := string(key); name {
+		case "promptTokenCount":
+			c.named = x.count(&c.prompt, name, value) || c.named
+		case "candidatesTokenCount":
+			c.named = x.count(&c.candidates, name, value) || c.named
+		case "thoughtsTokenCount":
+			c.named = x.count(&c.thoughts, name, value) || c.named
+		case "toolUsePromptTokenCount":
+			x.count(&c.toolPrompt, name, value)
+		case "cachedContentTokenCount":
+			x.count(&c.cached, name, value)
+		case "promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails":
+			c.audioIn += x.audioTokens(value)
+		case "cacheTokensDetails":
+			c.audioCached = x.audioTokens(value)
+		case "candidatesTokensDetails":
+			c.audioOut = x.audioTokens(value)
+		case "serviceTier":
+			p.tier = cmp.Or(strings.ToLower(text(value)), p.tier)
+		case "trafficType":
+			// Vertex AI: ON_DEMAND, ON_DEMAND_FLEX, PROVISIONED_THROUGHPUT…
+			tier := strings.ToLower(text(value))
+			p.tier = cmp.Or(p.tier, strings.TrimPrefix(tier, "on_demand_"))
+		}
+	})
+	if c.named {
+		p.counts = c
+		p.thinking = p.thinking || c.thoughts > 0
+	}
+}
+
+// audioTokens is how many of the tokens are audio, of a count by modality.
+func (x *exchange) audioTokens(details []byte) (sum int64) {
+	elements(details, func(part []byte) {
+		if text(member(part, "modality")) == "AUDIO" && sum < maxCount {
+			var n int64
+			x.count(&n, "the audio's tokenCount", member(part, "tokenCount"))
+			sum += n
+		}
+	})
+	return min(sum, maxCount)
+}
+
+// usage takes the counts apart: thoughts are beside the candidates, what a
+// tool read is beside the prompt, and cached content is inside the prompt.
+func (p *gemini) usage() Usage {
+	c := p.counts
+	prompt := c.prompt + c.toolPrompt
+	u := Usage{
+		Input:            prompt,
+		CacheRead:        c.cached,
+		Output:           c.candidates + c.thoughts,
+		Thinking:         c.thoughts,
+		CachedAudioInput: min(c.audioCached, c.cached),
+	}
+	if c.cached <= prompt {
+		u.Input = prompt - c.cached
+	}
+	u.AudioInput = min(max(0, c.audioIn-u.CachedAudioInput), u.Input)
+	u.AudioOutput = min(c.audioOut, u.Output)
+	u.addToolCalls("web_search", p.searches())
+	return u
+}
+
+// searches is how many searches are billed: one a prompt up to Gemini 2.5, one
+// for each different query since Gemini 3. See
+// https://ai.google.dev/gemini-api/docs/google-search, "Pricing".
+func (p *gemini) searches() int64 {
+	model := cmp.Or(p.model, p.requested)
+	if strings.HasPrefix(model, "gemini-1") || strings.HasPrefix(model, "gemini-2") {
+		return int64(min(1, len(p.queries)))
+	}
+	return int64(len(p.queries))
+}
+
+// Result implements Parser.
+func (p *gemini) Result(eof bool) Result {
+	x := p.exchange
+	ended := eof || p.whole
+	if !p.counts.named {
+		switch {
+		case p.errorClass != "":
+			return x.result(nil, false, "the provider answered with an error")
+		case !ended || !p.stream && !p.whole:
+			return x.result(nil, false, "the response broke off before its usage")
+		}
+		return x.result(nil, false, "the provider sent no usage")
+	}
+	charges := []Charge{{Model: cmp.Or(x.model, x.requested), Usage: p.usage()}}
+	switch {
+	case p.errorClass != "":
+		return x.result(charges, false, "the stream failed before its last count")
+	case !ended:
+		return x.result(charges, false, "the response broke off before its last count")
+	}
+	return x.result(charges, true, "")
+}
