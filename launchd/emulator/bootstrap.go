@@ -80,6 +80,8 @@ func (r *registry) loadPath(dom domain, path string, force bool) codeError {
 	r.openSockets(j)
 	r.log.Info("launchd.job.loaded", "label", label, "domain", dom.String(), "path", path)
 	r.step(j, event{kind: load})
+	// The step saves what it changes; a job that waits has not changed.
+	r.save()
 	return 0
 }
 

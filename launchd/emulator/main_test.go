@@ -19,6 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	emulator.XPCProxy()
 	serveAsJob()
+	superviseByFile()
 	launchdtest.Main(m)
 }
 

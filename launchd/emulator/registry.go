@@ -190,10 +190,18 @@ func (r *registry) exited(j *job, status exitStatus) {
 	r.step(j, event{kind: exited, status: status})
 }
 
+// settle comes before each wait, so that a clock that was set back is noticed
+// before the next request.
+func (r *registry) settle() {
+	now := r.sup.now()
+	for _, j := range r.jobs {
+		j.life.settle(j.rules, now)
+	}
+}
+
 func (r *registry) dueJobs() {
 	now := r.sup.now()
 	for _, j := range r.sorted() {
-		j.life.settle(j.rules, now)
 		if d := j.life.Due; !d.IsZero() && !now.Before(d) {
 			r.step(j, event{kind: due})
 		}

@@ -143,6 +143,7 @@ func (r *registry) loop(ctx context.Context, dirGone func() bool) {
 		if r.stopping && len(r.jobs) == 0 && r.clients == 0 {
 			return
 		}
+		r.settle()
 		var wake <-chan time.Time
 		if at := r.nextDue(idleSince); !at.IsZero() {
 			wake = r.sup.after(max(0, at.Sub(r.sup.now())))
