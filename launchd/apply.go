@@ -181,7 +181,8 @@ func (c *Client) Restart(ctx context.Context, s ServiceTarget) (pid int, err err
 	if t := svc.teardown(); t == 0 {
 		patient.Timeout = -1
 	} else if patient.timeout() > 0 {
-		patient.Timeout = max(patient.timeout(), t)
+		// After the old process, the throttle may keep the new one waiting.
+		patient.Timeout = max(patient.timeout(), t+svc.MinimumRuntime)
 	}
 	// On macOS 26, kickstart -k was seen to answer 5 to a job that took it a
 	// moment later.

@@ -231,7 +231,7 @@ func TestRestartTriesAgain(t *testing.T) {
 		"5, then done":  {running, []launchd.Output{exit(5, ""), said("7\n")}, 200 * time.Millisecond, 7, nil},
 		"always 37":     {running, []launchd.Output{exit(37, "")}, 6200 * time.Millisecond, 0, launchd.ErrInFlux},
 		"not permitted": {running, []launchd.Output{exit(150, "")}, 0, 0, launchd.ErrPolicy},
-		"hangs":         {slow, []launchd.Output{{Code: hang}}, 95 * time.Second, 0, launchd.ErrNoAnswer},
+		"hangs":         {slow, []launchd.Output{{Code: hang}}, 105 * time.Second, 0, launchd.ErrNoAnswer},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

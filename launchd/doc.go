@@ -69,6 +69,12 @@
 // A success of bootstrap means registered, not started: launchd may put off a
 // start for good, to save power. Load kickstarts such a job.
 //
+// # Sockets
+//
+// launchd listens for a job that has [Job].Sockets and starts it for the first
+// connection; the job takes the sockets with [Listeners]. No connection is
+// refused while it restarts.
+//
 // # Errors
 //
 // A launchctl that fails gives an [Error] with its code, which is Darwin's
