@@ -2,6 +2,8 @@ package meter
 
 import (
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/haltonlabs/halton-meter/meter/attribution"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
@@ -10,18 +12,33 @@ import (
 	"github.com/haltonlabs/halton-meter/meter/tap"
 )
 
+// findTimeout is how long a row waits for its client to be found.
+const findTimeout = time.Second
+
 // clerk books exchanges: it attributes, prices and writes what the tap saw.
 type clerk struct {
 	resolver attribution.Resolver
+	clients  *clients
 	book     *pricing.Book
 	ledger   *ledger.Ledger
 	log      *slog.Logger
+
+	mu sync.Mutex
+	// whose holds the client of each open exchange: the tunnel may be gone
+	// when its row is written.
+	whose map[string]*client
 }
 
 // open books the begin of an exchange, before it is forwarded. It cannot stop
 // it: traffic goes on where metering fails, and /health tells.
 func (c *clerk) open(x *tap.Exchange) {
-	project, source := c.attribute(*x)
+	cl := c.clients.of(x.Client)
+	c.remember(x.ID, cl)
+	project, source, ok := cl.now()
+	if !ok {
+		// It counts only if the daemon dies before the row is written.
+		project, source = c.resolver.Resolve(attribution.Facts{ProxyUser: x.ProxyUser})
+	}
 	err := c.ledger.Begin(ledger.Opening{
 		ID: x.ID, RequestedAt: x.RequestedAt.UTC(),
 		Project: project, ProjectSource: source,
@@ -45,7 +62,32 @@ func (c *clerk) close(rec tap.Record) {
 		"status", row.Status, "duration_ms", rec.Latency.Milliseconds())
 }
 
+func (c *clerk) remember(id string, cl *client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.whose == nil {
+		c.whose = map[string]*client{}
+	}
+	c.whose[id] = cl
+}
+
+func (c *clerk) forget(id string) *client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cl := c.whose[id]
+	delete(c.whose, id)
+	return cl
+}
+
+// attribute finds the project of an exchange that has ended.
 func (c *clerk) attribute(x tap.Exchange) (project, source string) {
+	if cl := c.forget(x.ID); cl != nil {
+		select {
+		case <-cl.found:
+			return cl.project, cl.source
+		case <-time.After(findTimeout):
+		}
+	}
 	return c.resolver.Resolve(attribution.Facts{ProxyUser: x.ProxyUser})
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/meter/api"
 	"github.com/haltonlabs/halton-meter/meter/attribution"
+	"github.com/haltonlabs/halton-meter/meter/attribution/peer"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 	"github.com/haltonlabs/halton-meter/meter/capture"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
@@ -90,14 +91,15 @@ func Run(ctx context.Context, c Config) error {
 // daemon is an assembled daemon: every room is open, nothing is served yet.
 type daemon struct {
 	Config
-	ports  *portalloc.Allocation
-	ledger *ledger.Ledger
-	tap    *tap.Tap
-	mitm   *capture.Interceptor
-	clerk  *clerk
-	state  state
-	key    secret.Secret
-	token  secret.Secret
+	ports   *portalloc.Allocation
+	ledger  *ledger.Ledger
+	tap     *tap.Tap
+	mitm    *capture.Interceptor
+	clients *clients
+	clerk   *clerk
+	state   state
+	key     secret.Secret
+	token   secret.Secret
 }
 
 func open(ctx context.Context, c Config) (_ *daemon, err error) {
@@ -130,8 +132,11 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	resolver := attribution.Resolver{Default: c.DefaultProject}
+	d.clients = &clients{resolver: resolver, find: peer.Find}
 	d.clerk = &clerk{
-		resolver: attribution.Resolver{Default: c.DefaultProject},
+		resolver: resolver,
+		clients:  d.clients,
 		book:     pricing.Bundled(),
 		ledger:   d.ledger,
 		log:      c.Logger,

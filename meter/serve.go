@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -63,7 +64,7 @@ func (d *daemon) serve(ctx context.Context) error {
 			failed <- fmt.Errorf("serve API: %w", err)
 		}
 	})
-	receiver := &proxyedge.Receiver{Key: d.key, Admit: d.admit, Handle: d.mitm.Handle, Logger: d.Logger}
+	receiver := &proxyedge.Receiver{Key: d.key, Admit: d.admit, Handle: d.handle, Logger: d.Logger}
 	servers.Go(func() {
 		if err := receiver.Serve(base, d.ports.Listener("internal")); err != nil {
 			failed <- fmt.Errorf("serve tunnels: %w", err)
@@ -85,6 +86,12 @@ func (d *daemon) serve(ctx context.Context) error {
 	servers.Wait()
 	d.Logger.Info("daemon.exit", "error", errorText(err))
 	return err
+}
+
+// handle serves one tunnel, and has its client looked for meanwhile.
+func (d *daemon) handle(ctx context.Context, conn net.Conn, c proxyedge.Chain) {
+	defer d.clients.arrive(c)()
+	d.mitm.Handle(ctx, conn, c)
 }
 
 // drain lets open exchanges end and stores every row.

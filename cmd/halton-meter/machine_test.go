@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 		main()
 	case "launchctl":
 		os.Exit(standIn())
+	case "client":
+		exitWith(clientMain())
 	default:
 		os.Exit(m.Run())
 	}

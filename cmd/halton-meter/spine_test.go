@@ -15,6 +15,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/meter/attribution"
 	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
@@ -68,6 +69,12 @@ func TestSpine(t *testing.T) {
 	if len(rows) != len(m.provider.Recordings) {
 		t.Fatalf("%d rows for %d calls", len(rows), len(m.provider.Recordings))
 	}
+	// The unnamed calls come from this process, and so from its directory.
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, source := attribution.Resolver{}.Resolve(attribution.Facts{Dir: here})
 	ids := map[string]bool{}
 	for i, row := range rows {
 		if ids[row.ID] {
@@ -77,12 +84,12 @@ func TestSpine(t *testing.T) {
 		if diff := m.calls[i].diff(row); diff != "" {
 			t.Errorf("recording %d (%s): %s", i, m.provider.Recordings[i].Source, diff)
 		}
-		project, source := "billing", "proxy_url"
+		wantProject, wantSource := "billing", "proxy_url"
 		if i%2 == 1 {
-			project, source = "misc", "smart_default"
+			wantProject, wantSource = project, source
 		}
-		if row.Project != project || row.ProjectSource != source {
-			t.Errorf("row %d: project %s by %s, want %s by %s", i, row.Project, row.ProjectSource, project, source)
+		if row.Project != wantProject || row.ProjectSource != wantSource {
+			t.Errorf("row %d: project %s by %s, want %s by %s", i, row.Project, row.ProjectSource, wantProject, wantSource)
 		}
 		if row.Status != "success" || row.LatencyMS == nil || row.FirstByteMS == nil || *row.FirstByteMS > *row.LatencyMS {
 			t.Errorf("row %d: %+v", i, row)

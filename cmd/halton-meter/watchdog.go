@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"syscall"
 
 	"github.com/haltonlabs/halton-meter/meter/watchdog"
 )
@@ -26,7 +27,8 @@ func (watchdogCmd) Run(ctx context.Context, a *app) error {
 func (a *app) probeDaemon(ctx context.Context) error {
 	rec, live := a.ports()
 	if !live {
-		return errNoDaemon
+		// Nobody listens where a daemon that is dead did.
+		return fmt.Errorf("probe daemon: %w: %w", errNoDaemon, syscall.ECONNREFUSED)
 	}
 	resp, err := ask(ctx, http.MethodGet, rec.Ports["api"], "/health", "")
 	if err != nil {

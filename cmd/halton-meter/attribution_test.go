@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/haltonlabs/halton-meter/internal/replay"
+	"github.com/haltonlabs/halton-meter/portalloc"
+)
+
+// clientMain is a program that makes one call, with proxy and roots from its
+// environment as "run" sets them, and writes the answer to standard output.
+func clientMain() error {
+	pem, err := os.ReadFile(os.Getenv("SSL_CERT_FILE"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	client := &http.Client{Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
+	}}
+	req, err := http.NewRequest(http.MethodPost, "https://api.anthropic.com/v1/messages", strings.NewReader(`{"model":"x"}`))
+	if err != nil {
+		return err
+	}
+	req.Header.Set(replay.Header, "0")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(os.Stdout, resp.Body)
+	return err
+}
+
+// Real programs in five directories: each call is on the project that its
+// directory, its environment or its proxy URL says, also after the daemon was
+// away for some of them.
+func TestAttribution(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "client")
+	if err := os.Symlink(self, program); err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	dir := func(elem ...string) string {
+		d := filepath.Join(append([]string{work}, elem...)...)
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	repo := dir("Shop.API", "src")
+	if out, err := exec.Command("git", "init", "-q", filepath.Dir(repo)).CombinedOutput(); err != nil {
+		t.Fatalf("git init: %v\n%s", err, out)
+	}
+	rc := dir("rc", "deep", "er")
+	m.write(filepath.Join(work, "rc", ".haltonrc"), "# ours\nproject = \"billing\"\n")
+	plain := dir("just-a-dir")
+	cases := []struct {
+		dir             string
+		env             []string
+		args            []string
+		project, source string
+	}{
+		{plain, nil, nil, "just-a-dir", "workdir"},
+		{repo, nil, nil, "shop-api", "git"},
+		{rc, nil, nil, "billing", "rcfile"},
+		{rc, []string{"HALTON_PROJECT=env-wins"}, nil, "env-wins", "env"},
+		{repo, []string{"HALTON_PROJECT=no"}, []string{"--project", "acme"}, "acme", "proxy_url"},
+	}
+	m.must(0, "start")
+	call := func(i int) {
+		t.Helper()
+		c := cases[i]
+		cmd := exec.Command(m.program, append(append([]string{"run"}, c.args...), "--", program)...)
+		cmd.Dir, cmd.Env = c.dir, append(append([]string{}, m.env...), c.env...)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		if err := cmd.Run(); err != nil || out.String() != m.provider.Recordings[0].ResponseBody {
+			t.Fatalf("call %d: %v\n%s%s", i, err, errs.String(), m.logs())
+		}
+	}
+	check := func(from int) {
+		t.Helper()
+		rows := m.export()
+		if len(rows) != from+len(cases) {
+			t.Fatalf("%d rows, want %d", len(rows), from+len(cases))
+		}
+		for i, row := range rows[from:] {
+			if c := cases[i]; row.Project != c.project || row.ProjectSource != c.source {
+				t.Errorf("call %d: %s by %s, want %s by %s", i, row.Project, row.ProjectSource, c.project, c.source)
+			}
+		}
+	}
+	for i := range cases {
+		call(i)
+	}
+	check(0)
+
+	rec, err := portalloc.ReadRecord(m.paths().Ports())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(rec.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	call(0)
+	call(1)
+	m.must(0, "start")
+	for i := range cases {
+		call(i)
+	}
+	check(len(cases))
+}
+
+func exitWith(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

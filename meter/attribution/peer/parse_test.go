@@ -1,0 +1,76 @@
+package peer
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+func TestLookup(t *testing.T) {
+	env := []byte("A=1\x00HALTON_PROJECT=x\x00HALTON_PROJECT=y\x00XHALTON_PROJECT=z\x00")
+	if got := lookup(env, "HALTON_PROJECT"); got != "x" {
+		t.Errorf("got %q", got)
+	}
+	if got := lookup(env, "HALTON"); got != "" {
+		t.Errorf("a prefix of a name matches: %q", got)
+	}
+}
+
+// record makes one of a kind, with the bytes at the places where XNU's
+// structures have them.
+func record(size int, kind uint32, at map[int][]byte) []byte {
+	rec := make([]byte, round8(size))
+	binary.NativeEndian.PutUint32(rec, uint32(size))
+	binary.NativeEndian.PutUint32(rec[4:], kind)
+	for i, b := range at {
+		copy(rec[i:], b)
+	}
+	return rec
+}
+
+func TestOwners(t *testing.T) {
+	pid := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+	list := slices.Concat(
+		record(24, 0, nil), // struct xinpgen
+		record(104, kindINPCB, map[int][]byte{18: {0x1F, 0x90}, 44: {1}, 76: {127, 0, 0, 1}}),
+		record(96, kindSocket, map[int][]byte{68: pid(41)}),
+		record(37, 0x004, nil), // a record of another kind and an odd length
+		record(104, kindINPCB, map[int][]byte{18: {0xC0, 0x00}, 44: {1}, 76: {127, 0, 0, 1}}),
+		record(96, kindSocket, map[int][]byte{68: pid(42)}),
+		record(104, kindINPCB, map[int][]byte{18: {0xC0, 0x00}, 44: {2}, 64: netip.IPv6Loopback().AsSlice()}),
+		record(96, kindSocket, map[int][]byte{68: pid(43)}),
+	)
+	for addr, want := range map[string][]int{
+		"127.0.0.1:8080":  {41},
+		"127.0.0.1:49152": {42},
+		"[::1]:49152":     {43},
+		"127.0.0.1:1":     nil,
+	} {
+		if got := owners(list, netip.MustParseAddrPort(addr)); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", addr, got, want)
+		}
+	}
+	for n := range list {
+		owners(list[:n], netip.MustParseAddrPort("127.0.0.1:49152")) // must not panic
+	}
+}
+
+func TestEnvironOf(t *testing.T) {
+	args := binary.NativeEndian.AppendUint32(nil, 2)
+	args = append(args, "/bin/sh\x00\x00\x00\x00sh\x00-i\x00HALTON_PROJECT=x\x00"...)
+	if got := lookup(environOf(args), "HALTON_PROJECT"); got != "x" {
+		t.Errorf("got %q", got)
+	}
+	for n := range args {
+		environOf(args[:n])
+	}
+}
+
+func FuzzOwners(f *testing.F) {
+	f.Add(record(24, 0, nil))
+	f.Fuzz(func(_ *testing.T, list []byte) {
+		owners(list, netip.MustParseAddrPort("127.0.0.1:49152"))
+		environOf(list)
+	})
+}
