@@ -19,19 +19,26 @@ func (e *Edge) chain(ctx context.Context, req *request) (func(context.Context), 
 	if len(req.early) > 0 && req.early[0] != tlsHandshake {
 		return nil, &unmetered{ReasonNotTLS, errNotTLS}
 	}
-	v := e.health.check(ctx)
-	if v.not != nil {
-		return nil, v.not
-	}
-	daemon, not := e.handshake(ctx, v, req)
-	if not != nil && not.reason != ReasonUnproven && not.reason != ReasonChainFailed {
-		return nil, not // our daemon's own word: it is well
-	}
+	daemon, where, not := e.admit(ctx, req)
 	if not != nil {
-		e.chainFailed(ctx, v.daemon, req.host, not)
 		return nil, not
 	}
-	return e.startChain(req, daemon, v.daemon), nil
+	return e.startChain(req, daemon, where), nil
+}
+
+// admit connects to the daemon and makes it prove itself and admit the
+// request. Nothing of what the client sent reaches the daemon before.
+func (e *Edge) admit(ctx context.Context, req *request) (net.Conn, Daemon, *unmetered) {
+	v := e.health.check(ctx)
+	if v.not != nil {
+		return nil, v.daemon, v.not
+	}
+	daemon, not := e.handshake(ctx, v, req)
+	if not != nil && (not.reason == ReasonUnproven || not.reason == ReasonChainFailed) {
+		// Any other reason is our daemon's own word: it is well.
+		e.chainFailed(ctx, v.daemon, req.host, not)
+	}
+	return daemon, v.daemon, not
 }
 
 // chainFailed takes the good verdict back, so that the next client need not
@@ -61,7 +68,7 @@ func (e *Edge) handshake(ctx context.Context, v verdict, req *request) (_ net.Co
 	defer stop()
 
 	s := statement{nonce: newNonce(), authority: req.authority(), server: endpoint(conn.RemoteAddr())}
-	who := particulars{User: proxyUser(req.head)}
+	who := particulars{User: req.user, Plain: req.plain}
 	who.Client, _ = addrPort(req.client.RemoteAddr())
 	sealed, err := seal(v.key, s, who)
 	if err != nil {
@@ -81,7 +88,7 @@ func (e *Edge) handshake(ctx context.Context, v verdict, req *request) (_ net.Co
 	}
 	proof, _ := answer.one(headerProof)
 	if status/100 == 2 && len(rest) == 0 {
-		s.purpose = proofAdmit
+		s.purpose = admission(req.plain)
 		if s.proved(v.key, proof) && stop() {
 			return conn, nil
 		}

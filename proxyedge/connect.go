@@ -19,12 +19,13 @@ const established = "HTTP/1.1 200 Connection Established\r\n\r\n"
 // (RFC 8446 section 5.1).
 const tlsHandshake = 0x16
 
-// request is a CONNECT that was read from a client.
+// request is what a client asks for: a tunnel, or, if plain, one exchange.
 type request struct {
 	client net.Conn
-	head   *head
 	host   string
 	port   int
+	user   string
+	plain  bool
 	early  []byte // what the client sent behind the head without waiting
 	tally  tally
 }
@@ -34,12 +35,12 @@ func (r *request) authority() string { return joinAuthority(r.host, r.port) }
 // serveConn reads one head and answers it. Tunnels go on in a goroutine of
 // their own, so that the head's buffer and the grown stack are not held for
 // the hours that a tunnel may last.
-func (e *Edge) serveConn(ctx context.Context, client net.Conn, serving *sync.WaitGroup) {
+func (e *Edge) serveConn(ctx context.Context, client net.Conn, w *web, serving *sync.WaitGroup) {
 	defer e.survive(client)
 	e.counts.begin()
 	stop := context.AfterFunc(ctx, func() { client.Close() })
 
-	run := e.route(ctx, client)
+	run := e.route(ctx, client, w)
 	if run == nil {
 		stop()
 		return
@@ -59,9 +60,9 @@ func (e *Edge) survive(client net.Conn) {
 	}
 }
 
-// route answers the request and returns the tunnel to run, or nil after it
-// has closed the connection.
-func (e *Edge) route(ctx context.Context, client net.Conn) func(context.Context) {
+// route answers the first request and returns what is to run on, or nil after
+// it has closed the connection.
+func (e *Edge) route(ctx context.Context, client net.Conn, w *web) func(context.Context) {
 	client.SetDeadline(time.Now().Add(e.HeadTimeout))
 	raw, early, err := readHead(client, e.MaxHead)
 	if err != nil {
@@ -81,15 +82,22 @@ func (e *Edge) route(ctx context.Context, client net.Conn) func(context.Context)
 		refuse(client, "400 Bad Request", err.Error())
 		return nil
 	}
-	if h.method != "CONNECT" {
-		if h.method == "OPTIONS" && h.target == "*" {
-			e.serveIdentify(client, h)
-			lingeringClose(client)
-			return nil
-		}
-		refuse(client, "501 Not Implemented", "this is a proxy: only CONNECT is served here")
+	switch {
+	case h.method == "OPTIONS" && h.target == "*":
+		e.serveIdentify(client, h)
+		lingeringClose(client)
 		return nil
+	case h.method != "CONNECT":
+		client.SetDeadline(time.Time{})
+		g := newGate(e, client, append(raw, early...))
+		return func(ctx context.Context) { w.serve(ctx, g) }
 	}
+	return e.connect(ctx, client, h, early)
+}
+
+// connect answers a CONNECT and returns the tunnel to run, or nil after it has
+// closed the connection.
+func (e *Edge) connect(ctx context.Context, client net.Conn, h *head, early []byte) func(context.Context) {
 	host, port, err := parseAuthority(h.target)
 	if err != nil {
 		refuse(client, "400 Bad Request", err.Error())
@@ -97,11 +105,11 @@ func (e *Edge) route(ctx context.Context, client net.Conn) func(context.Context)
 	}
 	// The handshake of an edge has lost its way: to serve it would be a loop.
 	if len(h.get(headerNonce)) > 0 {
-		refuse(client, "508 Loop Detected", "this request has passed a proxy of ours already")
+		refuse(client, "508 Loop Detected", errLoop.Error())
 		return nil
 	}
 	client.SetDeadline(time.Time{})
-	req := &request{client: client, head: h, host: host, port: port, early: early}
+	req := &request{client: client, host: host, port: port, user: proxyUser(h), early: early}
 	metered := e.Metered != nil && e.Metered(host, port)
 	req.tally = tally{counts: &e.counts, host: host, metered: metered}
 
@@ -170,7 +178,7 @@ func (e *Edge) dialDirect(ctx context.Context, host string, port int) (net.Conn,
 		return nil, fmt.Errorf("dial %s: %w", authority, err)
 	}
 	if ap, ok := addrPort(conn.RemoteAddr()); ok && e.Dial != nil {
-		if err := e.guard.refuse(ctx, ap); err != nil {
+		if err := e.guard.refuseOwn(ctx, ap); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("dial %s: %w", authority, err)
 		}
@@ -184,6 +192,8 @@ func dialFailure(err error) (status, text string) {
 	switch {
 	case errors.Is(err, errOwnAddress):
 		return "403 Forbidden", errOwnAddress.Error()
+	case errors.Is(err, errLocalAddress):
+		return "403 Forbidden", errLocalAddress.Error()
 	case errors.As(err, &refused):
 		return "502 Bad Gateway", err.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

@@ -2,6 +2,7 @@ package proxyedge
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -9,14 +10,27 @@ import (
 	"time"
 )
 
-// Edge is the client-facing half. Its zero value tunnels everything and meters
+// Edge is the client-facing half. Its zero value forwards everything and meters
 // nothing. Set the fields before Serve and leave them alone afterwards; do not
 // copy an Edge that has been used.
 type Edge struct {
-	// Metered tells whether tunnels to this host and port belong to the
+	// Metered tells whether what goes to this host and port belongs to the
 	// daemon. The host is in lower case, without trailing dot and brackets.
 	// Nil: nothing is metered. It is called once a request and must be quick.
 	Metered func(host string, port int) bool
+
+	// Routes are base URLs. Nil: none, so that only a proxy's requests are
+	// served.
+	Routes []Route
+
+	// RootCAs verify the targets that the edge itself speaks TLS with: those
+	// of routes and of requests in absolute form. Nil: the system's.
+	RootCAs *x509.CertPool
+
+	// AllowLocal lets requests in absolute form reach loopback and
+	// link-local addresses. False: they are refused, since a web page's
+	// request may be among them.
+	AllowLocal bool
 
 	// Daemon tells where the daemon is now. An error means that none is
 	// known, and why. It is called once a health probe, so it may read a
@@ -123,11 +137,16 @@ func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 
+	w := e.newWeb()
+	defer w.close()
 	var serving sync.WaitGroup
 	err := accept(ctx, ln, e.log, func(conn net.Conn) {
-		serving.Go(func() { e.serveConn(work, conn, &serving) })
+		serving.Go(func() { e.serveConn(work, conn, w, &serving) })
 	})
 
+	if e.Grace > 0 {
+		serving.Go(func() { w.shutdown(work) })
+	}
 	done := make(chan struct{})
 	go func() { serving.Wait(); close(done) }()
 	if e.Grace > 0 {

@@ -9,11 +9,19 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // errOwnAddress refuses a target that is ourselves: a loop, or a web page's
 // way around the daemon's checks (CVE-2025-23217 of mitmproxy was that).
 var errOwnAddress = errors.New("target is this proxy's own address")
+
+// errLocalAddress refuses a target on this machine or this link that a client
+// names in an http request, as a web page can make a browser do.
+var errLocalAddress = errors.New("target is a local address")
+
+// outsideKey marks the context of a dial whose target must not be local.
+type outsideKey struct{}
 
 // guard knows the addresses of our own. It judges resolved addresses, at the
 // moment of connecting, so that no spelling and no name gets around it.
@@ -58,9 +66,21 @@ func (g *guard) listen(a net.Addr) func() {
 	}
 }
 
-// refuse returns errOwnAddress if ap is an address of our own.
+// refuse returns errOwnAddress if ap is an address of our own, and
+// errLocalAddress if it is local and that is not wanted.
 func (g *guard) refuse(ctx context.Context, ap netip.AddrPort) error {
 	ap = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	if err := g.refuseOwn(ctx, ap); err != nil {
+		return err
+	}
+	outside, _ := ctx.Value(outsideKey{}).(bool)
+	if ip := ap.Addr(); outside && (ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast()) {
+		return errLocalAddress
+	}
+	return nil
+}
+
+func (g *guard) refuseOwn(ctx context.Context, ap netip.AddrPort) error {
 	if g.forbidden != nil && g.forbidden(ap) {
 		return errOwnAddress
 	}
@@ -76,11 +96,18 @@ func (g *guard) refuse(ctx context.Context, ap netip.AddrPort) error {
 }
 
 // refuseName judges a name that somebody else will resolve, such as a parent
-// proxy on this machine. Only a port of ours is worth the lookup.
+// proxy on this machine. Only a port of ours is worth the lookup, or a target
+// that must not be local; where names cannot be looked up, that costs little.
 func (g *guard) refuseName(ctx context.Context, host string, port int) error {
 	loopback := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
-	if !g.ownsPort(loopback.Port(), g.located()) && (g.forbidden == nil || !g.forbidden(loopback)) {
+	outside, _ := ctx.Value(outsideKey{}).(bool)
+	if !outside && !g.ownsPort(loopback.Port(), g.located()) && (g.forbidden == nil || !g.forbidden(loopback)) {
 		return nil
+	}
+	if outside {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Second)
+		defer cancel()
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {

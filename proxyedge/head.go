@@ -8,11 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 var (
@@ -277,11 +274,5 @@ func proxyUser(h *head) string {
 		return ""
 	}
 	user, _, _ := strings.Cut(string(plain), ":")
-	if decoded, err := url.PathUnescape(user); err == nil {
-		user = decoded
-	}
-	if len(user) > 256 || !utf8.ValidString(user) || strings.ContainsFunc(user, unicode.IsControl) {
-		return ""
-	}
-	return user
+	return decodeUser(user)
 }

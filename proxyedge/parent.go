@@ -62,7 +62,8 @@ func (p *ParentProxy) DialContext(ctx context.Context, network, address string) 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dial(ctx, "tcp", proxy)
+	// The parent may be local; whether the target is has been judged.
+	conn, err := dial(context.WithValue(ctx, outsideKey{}, false), "tcp", proxy)
 	if err != nil {
 		return nil, fmt.Errorf("connect to parent proxy %s: %w", proxy, err)
 	}

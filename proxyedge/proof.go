@@ -29,9 +29,20 @@ const (
 // What a proof is for. A proof of one purpose is worthless for another.
 const (
 	proofAdmit    = "admit"
+	proofPlain    = "admit plain"
 	proofRefuse   = "refuse"
 	proofIdentify = "identify"
 )
+
+// admission is the purpose of an admission's proof. A daemon that does not
+// know of plain tunnels, and takes everything for TLS, cannot admit one by
+// mistake.
+func admission(plain bool) string {
+	if plain {
+		return proofPlain
+	}
+	return proofAdmit
+}
 
 const nonceSize = 32
 
@@ -104,6 +115,7 @@ func addrPort(a net.Addr) (netip.AddrPort, bool) {
 type particulars struct {
 	Client netip.AddrPort `json:"client"`
 	User   string         `json:"user,omitempty"`
+	Plain  bool           `json:"plain,omitempty"`
 }
 
 // seal encrypts p with a key that only this nonce has, bound to the statement.

@@ -18,7 +18,13 @@ type Chain struct {
 	Host   string         // in lower case, without brackets and trailing dot
 	Port   int            //
 	Client netip.AddrPort // the client's own end of its connection to the edge
-	User   string         // proxy user, percent-decoded: the project; or empty
+	User   string         // proxy user or base URL's project, percent-decoded; or empty
+
+	// Plain means that the tunnel carries one HTTP/1.1 exchange in clear,
+	// in origin form, which the edge took from a base URL or in absolute
+	// form. It belongs to whoever listens on Host and Port, and whether
+	// that is TLS is for the daemon to know. The edge does not repeat it.
+	Plain bool
 }
 
 // Receiver is the daemon's half: it takes tunnels from an [Edge] that holds
@@ -33,9 +39,9 @@ type Receiver struct {
 	// Nil: everything is admitted.
 	Admit func(Chain) error
 
-	// Handle serves the tunnel; the client's first bytes are a TLS record,
-	// and Handle must not write before it has read some of them. It owns
-	// conn and must close it. ctx is Serve's; Serve waits for
+	// Handle serves the tunnel; unless it is Plain, the client's first bytes
+	// are a TLS record, and Handle must not write before it has read some of
+	// them. It owns conn and must close it. ctx is Serve's; Serve waits for
 	// Handle to return. conn is what the listener returned, unwrapped.
 	Handle func(ctx context.Context, conn net.Conn, c Chain)
 
@@ -113,7 +119,7 @@ func (r *Receiver) handshake(ctx context.Context, conn net.Conn) (c Chain, err e
 		io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n")
 		return c, err
 	}
-	c.Client, c.User = who.Client, who.User
+	c.Client, c.User, c.Plain = who.Client, who.User, who.Plain
 
 	if r.Admit != nil {
 		if err := r.Admit(c); err != nil {
@@ -123,7 +129,7 @@ func (r *Receiver) handshake(ctx context.Context, conn net.Conn) (c Chain, err e
 			return c, err
 		}
 	}
-	s.purpose = proofAdmit
+	s.purpose = admission(c.Plain)
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 Connection Established\r\n%s: %s\r\n\r\n", headerProof, s.prove(r.Key)); err != nil {
 		return c, fmt.Errorf("answer edge: %w", err)
 	}

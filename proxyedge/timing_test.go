@@ -40,7 +40,7 @@ func piped(t *testing.T, daemon func(net.Conn), adjust func(*Edge)) (client net.
 	e.init()
 	client, theirs := net.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
-	serving.Go(func() { e.serveConn(ctx, theirs, serving) })
+	serving.Go(func() { e.serveConn(ctx, theirs, e.newWeb(), serving) })
 	t.Cleanup(func() { client.Close(); cancel(); serving.Wait() })
 	return client, e
 }
