@@ -74,7 +74,7 @@ func (a *applying) run(ctx context.Context, path string, job *Job) (ApplyResult,
 	if a.path, err = filepath.Abs(path); err != nil {
 		return a.result, err
 	}
-	if err := os.MkdirAll(filepath.Dir(a.path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(a.path), 0o755); err != nil { //nolint:gosec // as macOS makes ~/Library/LaunchAgents
 		return a.result, err
 	}
 	unlock, err := lockDir(ctx, filepath.Dir(a.path))
@@ -123,10 +123,8 @@ func (a *applying) write() error {
 
 // restore loads what was loaded before.
 func (a *applying) restore(ctx context.Context, svc *Service) error {
-	if svc == nil {
-		return nil
-	}
-	if _, err := os.Stat(svc.Path); err != nil {
+	// A job without a plist, "(submitted by …)", cannot be loaded again.
+	if svc == nil || !isFile(svc.Path) {
 		return nil
 	}
 	_, err := a.Load(ctx, a.domain, svc.Path, a.LoadOptions)
@@ -143,6 +141,9 @@ func (c *Client) Remove(ctx context.Context, s ServiceTarget, path string) (err 
 		}
 	}()
 	if err := s.check(); err != nil {
+		return err
+	}
+	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
 	unlock, err := lockDir(ctx, filepath.Dir(path))
@@ -172,11 +173,13 @@ func (c *Client) Restart(ctx context.Context, s ServiceTarget) (pid int, err err
 	if err != nil {
 		return 0, err
 	}
-	unlock, err := lockDir(ctx, filepath.Dir(svc.Path))
-	if err != nil {
-		return 0, fmt.Errorf("restart %s: %w", s, err)
+	if filepath.IsAbs(svc.Path) { // not "(submitted by …)"
+		unlock, err := lockDir(ctx, filepath.Dir(svc.Path))
+		if err != nil {
+			return 0, fmt.Errorf("restart %s: %w", s, err)
+		}
+		defer unlock()
 	}
-	defer unlock()
 	patient := *c
 	if t := svc.teardown(); t == 0 {
 		patient.Timeout = -1
@@ -209,8 +212,9 @@ const restartRetries = 5
 // lockDir locks a directory against other processes in this package. A lock
 // on the directory itself leaves no file behind that launchd would look at.
 func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-		// Then there is no plist in it, and nothing to protect.
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() || errors.Is(err, os.ErrNotExist) {
+		// Then there is no plist in it, and nothing to protect. The lock would
+		// make a file of that name.
 		return func() {}, nil
 	}
 	lock, err := filelock.Wait(ctx, dir)
@@ -218,4 +222,9 @@ func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() { lock.Unlock() }, nil
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
 }

@@ -198,6 +198,12 @@ func TestRestartAndRemove(t *testing.T) {
 	if _, err := m.client.Restart(t.Context(), m.target); !errors.Is(err, launchd.ErrNotLoaded) {
 		t.Errorf("Restart of nothing: %v", err)
 	}
+	if err := m.client.Remove(t.Context(), m.target, m.path); err != nil {
+		t.Errorf("Remove of nothing: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Dir(m.path)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Remove of nothing made the directory: %v", err)
+	}
 	m.job.ThrottleInterval = new(1)
 	m.apply()
 	before := m.print().PID

@@ -2,6 +2,7 @@ package launchd
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -72,7 +73,7 @@ type blanker interface {
 // decode sets dst, a settable zero value, from v. If a part of v has the
 // wrong type it returns that part as rest; ok is false if all of it has.
 func decode(dst reflect.Value, v any) (rest any, ok bool) {
-	if s, is := dst.Addr().Interface().(sumType); is {
+	if s, is := reflect.TypeAssert[sumType](dst.Addr()); is {
 		return nil, s.fromPlist(v)
 	}
 	switch dst.Kind() {
@@ -117,7 +118,7 @@ func toInt(v any) (int, bool) {
 	case int64:
 		return int(n), int64(int(n)) == n
 	case uint64:
-		return int(n), n <= math.MaxInt
+		return int(n), n <= math.MaxInt //nolint:gosec // the second value says whether it fits
 	}
 	return 0, false
 }
@@ -168,9 +169,9 @@ func decodeMap(dst reflect.Value, v any) (rest any, ok bool) {
 }
 
 func decodeStruct(dst reflect.Value, dict map[string]any) {
-	extra := map[string]any{}
-	for k, v := range dict {
-		extra[k] = v
+	extra := maps.Clone(dict)
+	if extra == nil {
+		extra = map[string]any{}
 	}
 	var blank []string
 	for key, field := range fields(dst) {
@@ -194,7 +195,7 @@ func decodeStruct(dst reflect.Value, dict map[string]any) {
 	if len(extra) > 0 {
 		dst.FieldByName("Extra").Set(reflect.ValueOf(extra))
 	}
-	if b, ok := dst.Addr().Interface().(blanker); ok {
+	if b, ok := reflect.TypeAssert[blanker](dst.Addr()); ok {
 		slices.Sort(blank)
 		b.setBlanks(blank)
 	}
@@ -236,7 +237,7 @@ func encode(v reflect.Value, path string, depth int) (any, error) {
 		}
 		return v.Interface(), nil
 	}
-	if s, ok := v.Interface().(interface{ toPlist() any }); ok && v.Kind() == reflect.Struct {
+	if s, ok := reflect.TypeAssert[interface{ toPlist() any }](v); ok && v.Kind() == reflect.Struct {
 		return encode(reflect.ValueOf(s.toPlist()), path, depth)
 	}
 	switch v.Kind() {
@@ -323,7 +324,7 @@ func encodeStruct(v reflect.Value, path string, depth int) (any, error) {
 		out = all.(map[string]any)
 	}
 	isBlank := func(string) bool { return false }
-	if b, ok := addressable(v).Interface().(blanker); ok {
+	if b, ok := reflect.TypeAssert[blanker](addressable(v)); ok {
 		isBlank = b.isBlank
 	}
 	for key, field := range fields(v) {

@@ -77,7 +77,7 @@ func TestErrorClasses(t *testing.T) {
 		for _, class := range classes {
 			want := false
 			for _, w := range tt.want {
-				want = want || w == class
+				want = want || errors.Is(w, class)
 			}
 			if errors.Is(err, class) != want {
 				t.Errorf("%s %d is %q: %v, want %v", tt.verb, tt.code, class, !want, want)

@@ -41,7 +41,7 @@ func ExamplePostmortem() {
 		fmt.Println(err)
 		return
 	}
-	var last launchd.PostmortemAttempt = p.Attempts[len(p.Attempts)-1]
+	last := launchd.PostmortemAttempt{Code: p.Attempts[0].Code}
 	fmt.Println(p.Label, last.Code, launchd.CodeText(last.Code), p.OSVersion)
 	// Output: com.example.agent 5 Input/output error macOS 26.1
 }

@@ -43,7 +43,7 @@ func Example() {
 
 // The builders give values of the same types that one can write out.
 func ExampleJob() {
-	var at launchd.OneOrMany[launchd.CalendarInterval] = launchd.Weekly(time.Monday, 3, 30)
+	at := launchd.Weekly(time.Monday, 3, 30)
 	job := launchd.Job{
 		Label: "com.example.backup", Program: "/usr/local/bin/backup",
 		StartCalendarInterval: at,
@@ -68,15 +68,16 @@ func ExampleParseJob() {
 		fmt.Println(err)
 		return
 	}
-	var hours launchd.OneOrMany[launchd.CalendarInterval] = job.StartCalendarInterval
-	fmt.Println(job.Label, *hours.Values[0].Hour, job.RunAtLoad == nil, job.Extra)
+	times := append(launchd.OneOrMany[launchd.CalendarInterval]{}.Values, job.StartCalendarInterval.Values...)
+	fmt.Println(job.Label, *times[0].Hour, job.RunAtLoad == nil, job.Extra)
 	// Output: com.example.agent 3 true map[RunAtLoad:yes]
 }
 
 func ExampleProblem() {
 	job := launchd.Job{Label: "com.example.agent", Program: "~/bin/agent", ThrottleInterval: new(0)}
-	for _, p := range job.Validate() {
-		var _ launchd.Problem = p
+	var problems []launchd.Problem
+	problems = append(problems, job.Validate()...)
+	for _, p := range problems {
 		fmt.Println(p)
 	}
 	// Output:
@@ -116,15 +117,16 @@ func ExampleMachService() {
 }
 
 func ExampleDomainTarget() {
-	var domain launchd.DomainTarget = launchd.GUI(501)
-	var agent launchd.ServiceTarget
-	agent, err := domain.Service("com.example.agent")
-	fmt.Println(agent, err)
-	_, err = domain.Service("")
+	var domain launchd.DomainTarget // no domain
+	_, err := domain.Service("com.example.agent")
 	fmt.Println(errors.Is(err, launchd.ErrBadTarget))
+	domain = launchd.GUI(501)
+	var agent launchd.ServiceTarget
+	agent, err = domain.Service("com.example.agent")
+	fmt.Println(agent, err)
 	// Output:
-	// gui/501/com.example.agent <nil>
 	// true
+	// gui/501/com.example.agent <nil>
 }
 
 // recorded is a client of a launchctl that gives one recorded answer. In a

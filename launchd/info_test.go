@@ -62,8 +62,10 @@ func TestParseDomainInfo(t *testing.T) {
 	want := &launchd.DomainInfo{
 		Target: "gui/501", Type: "login", Session: "Aqua", Creator: "loginwindow[171]",
 		Services: []launchd.ListEntry{
-			{Label: "ai.wienerdog.dream", Status: new(0)}, {Label: "com.example.agent", PID: 884},
-			{Label: "com.example.signaled", Status: new(-15)}, {Label: "com.example.failed"},
+			{Label: "ai.wienerdog.dream", Status: new(0)},
+			{Label: "com.example.agent", PID: 884},
+			{Label: "com.example.signaled", Status: new(-15)},
+			{Label: "com.example.failed"},
 		},
 		Disabled: map[string]bool{"com.apple.ftpd": true, "com.openssh.sshd": false},
 	}

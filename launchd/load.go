@@ -246,8 +246,7 @@ func (l *loading) attempt(ctx context.Context) (passes bool, err error) {
 
 func (l *loading) note(err error) {
 	a := Attempt{At: time.Now(), Delay: l.delay, Code: -1, Stderr: err.Error()}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		a.Code, a.Stderr = e.Code, e.Stderr
 	}
 	l.result.Attempts = append(l.result.Attempts, a)

@@ -25,8 +25,7 @@ func failToLoad(t *testing.T, plist, postmortem string) *standIn {
 		"bootstrap": always(refused), "print": always(unknown), "print-disabled": always(enabled),
 	}}
 	_, err := s.client().Load(t.Context(), domain, plist, launchd.LoadOptions{Budget: 2 * time.Second, Postmortem: postmortem})
-	var e *launchd.Error
-	if !errors.As(err, &e) {
+	if _, ok := errors.AsType[*launchd.Error](err); !ok {
 		t.Errorf("error = %v", err)
 	}
 	return s

@@ -131,7 +131,7 @@ func parsePrint(data []byte) (*printout, error) {
 			continue
 		}
 		key, value, ok := strings.Cut(line, " = ")
-		if _, again := p.fields[key]; ok && !(again && beforeArguments[key]) {
+		if _, again := p.fields[key]; ok && (!again || !beforeArguments[key]) {
 			p.fields[key] = value
 		}
 	}

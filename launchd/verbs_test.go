@@ -113,12 +113,12 @@ func TestZeroTargetsRunNothing(t *testing.T) {
 	c, ctx := s.client(), t.Context()
 	var noService launchd.ServiceTarget
 	_, kickstart := c.Kickstart(ctx, noService, launchd.KickstartOptions{})
-	_, print := c.Print(ctx, noService)
+	_, printed := c.Print(ctx, noService)
 	_, printDisabled := c.PrintDisabled(ctx, launchd.DomainTarget{})
 	_, load := c.Load(ctx, launchd.DomainTarget{}, writePlist(t, nil), launchd.LoadOptions{})
 	for name, err := range map[string]error{
 		"Bootout": c.Bootout(ctx, noService), "Enable": c.Enable(ctx, noService), "Disable": c.Disable(ctx, noService),
-		"Kill": c.Kill(ctx, "TERM", noService), "Kickstart": kickstart, "Print": print, "PrintDisabled": printDisabled, "Load": load,
+		"Kill": c.Kill(ctx, "TERM", noService), "Kickstart": kickstart, "Print": printed, "PrintDisabled": printDisabled, "Load": load,
 		"Bootstrap": c.Bootstrap(ctx, launchd.DomainTarget{}, "/x"), "Bootstrap of a domain": c.Bootstrap(ctx, domain, ""),
 	} {
 		if !errors.Is(err, launchd.ErrBadTarget) {
