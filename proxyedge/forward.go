@@ -1,6 +1,8 @@
 package proxyedge
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -168,8 +170,19 @@ func failed(rw http.ResponseWriter, req *http.Request, err error) {
 // send.
 type answer struct{ http.ResponseWriter }
 
-// Unwrap lets http.ResponseController flush and hijack.
+// Unwrap lets http.ResponseController flush.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Hijack keeps what the client sent before it was answered, which ReverseProxy
+// would leave in net/http's buffer.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err == nil && rw.Reader.Buffered() > 0 {
+		early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // is there
+		conn = &prefixedConn{Conn: conn, prefix: bytes.Clone(early)}
+	}
+	return conn, rw, err
+}
 
 func (a *answer) WriteHeader(status int) {
 	if status >= 200 {

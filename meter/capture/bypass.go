@@ -87,14 +87,16 @@ func (b *bypass) remove(host string) {
 // Admit decides on a tunnel before it is answered; it has the signature of
 // proxyedge.Receiver.Admit. A refusal costs the client nothing, since the edge
 // goes direct. The error's text is the reason: "draining", "unpermitted",
-// "untrusted" (the provider's certificate did not verify) or "challenged" (its
+// "unmetered" (in clear, to a place that may not speak TLS), "untrusted" (the provider's certificate did not verify) or "challenged" (its
 // front end took us for a bot).
 func (i *Interceptor) Admit(c proxyedge.Chain) error {
 	i.setup()
 	switch {
 	case i.drain.isDraining():
 		return errors.New("draining")
-	case !i.Authority.Permits(c.Host):
+	case c.Plain && (c.Port != 443 || !i.Metered(c.Host, c.Port)):
+		return errors.New("unmetered")
+	case !c.Plain && !i.Authority.Permits(c.Host):
 		return errors.New("unpermitted")
 	}
 	if reason := i.bypass.reason(c.Host); reason != "" {

@@ -30,6 +30,12 @@
 // Content-Length and Content-Type of a 304, and the Expect of an HTTP/2
 // request, whose body then comes at once.
 //
+// # Tunnels in clear
+//
+// A tunnel that is Plain carries HTTP without TLS: its client uses a base URL
+// of the edge's. Its exchanges are treated as all others are, and go to the
+// provider over TLS.
+//
 // # What is not intercepted
 //
 // Whatever is not plainly ours becomes a blind tunnel, and Counters tells how
@@ -102,7 +108,7 @@ type Interceptor struct {
 	// handshake or without a request after it, as one does that only opened a
 	// connection ahead of its need. Nil: nobody cares.
 	Rejected func(c proxyedge.Chain, sure bool)
-	// Trusted is called with the first request of a tunnel, whose client does
+	// Trusted is called with the first request of a TLS tunnel, whose client does
 	// trust our certificate: a guess about it before was wrong. Nil: as above.
 	Trusted func(c proxyedge.Chain)
 	// Logger receives events named capture.*. Nil: discard.
@@ -125,7 +131,7 @@ type Interceptor struct {
 
 // counts are the events since the start.
 type counts struct {
-	intercepted, rejected, exchanges, upgraded, failed atomic.Int64
+	intercepted, plain, rejected, exchanges, upgraded, failed atomic.Int64
 
 	mu       sync.Mutex
 	tunneled map[string]int64
@@ -135,6 +141,8 @@ type counts struct {
 type Counters struct {
 	// Intercepted counts tunnels whose TLS was terminated here.
 	Intercepted int64
+	// Plain counts those whose client spoke HTTP in clear.
+	Plain int64
 	// Tunneled counts those that were passed through blindly, by reason:
 	// "port", "unmetered", "unpermitted", "bypassed", "not-tls", "sni",
 	// "protocol" or "leaf".
@@ -151,6 +159,7 @@ type Counters struct {
 func (i *Interceptor) Counters() Counters {
 	c := Counters{
 		Intercepted: i.counts.intercepted.Load(),
+		Plain:       i.counts.plain.Load(),
 		Rejected:    i.counts.rejected.Load(),
 		Exchanges:   i.counts.exchanges.Load(),
 		Upgraded:    i.counts.upgraded.Load(),
@@ -210,6 +219,10 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 	defer i.drain.remove(t)
 	defer t.Close()
 
+	if c.Plain {
+		i.handlePlain(t)
+		return
+	}
 	if reason := i.blind(c); reason != "" {
 		i.relay(t, reason)
 		return
@@ -235,6 +248,17 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 	case len(t.hello) > 0 && !(t.hello[0] == recordHandshake && isEnd(err)):
 		// crypto/tls found no ClientHello in it, and the client is there.
 		i.relay(t, "not-tls")
+	}
+}
+
+// handlePlain serves a tunnel whose client speaks HTTP in clear. There is no
+// certificate of ours that it could reject, and no blind tunnel for it, since
+// the provider expects TLS: Admit refuses what is not to be intercepted.
+func (i *Interceptor) handlePlain(t *tunnel) {
+	t.ours = true
+	i.counts.plain.Add(1)
+	if i.queue.put(t) {
+		<-t.done
 	}
 }
 

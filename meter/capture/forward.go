@@ -28,7 +28,11 @@ func (i *Interceptor) newServer() *http.Server {
 		MaxHeaderBytes:               maxHead,
 		ErrorLog:                     log.New(io.Discard, "", 0), // quotes what clients send
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, tunnelKey{}, c.(*tls.Conn).NetConn().(*tunnel))
+			t, plain := c.(*tunnel)
+			if !plain {
+				t = c.(*tls.Conn).NetConn().(*tunnel)
+			}
+			return context.WithValue(ctx, tunnelKey{}, t)
 		},
 	}
 }
@@ -109,7 +113,7 @@ func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
 	t := r.Context().Value(tunnelKey{}).(*tunnel)
 	i.drain.begin()
 	defer i.drain.end()
-	if t.requests.Add(1) == 1 && i.Trusted != nil {
+	if t.requests.Add(1) == 1 && !t.chain.Plain && i.Trusted != nil {
 		i.Trusted(t.chain)
 	}
 	t.active.Add(1)
