@@ -15,7 +15,7 @@
 // same errors, same moments. What a Read returned is also copied into a
 // bounded queue, from which the flow's own goroutine decompresses it (gzip,
 // deflate, br, zstd), splits it into events (server-sent events, lines of
-// JSON) and feeds them to the provider's parser. Where the queue is full, or
+// JSON, Amazon's event stream) and feeds them to the provider's parser. Where the queue is full, or
 // all flows together hold too much, the copy is dropped there and then: the
 // record still comes, with Dropped set, Complete false and the reason.
 //

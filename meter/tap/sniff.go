@@ -18,6 +18,7 @@ const (
 	whole          // one JSON document, or anything else
 	events         // server-sent events
 	lines          // JSON documents, one a line
+	messages       // Amazon's event stream encoding
 )
 
 // formOf believes the body's first bytes more than its Content-Type: providers
@@ -28,6 +29,14 @@ func formOf(contentType string, start []byte, last bool) form {
 	declared := whole
 	mediaType, _, _ := mime.ParseMediaType(contentType)
 	switch {
+	case mediaType == "application/vnd.amazon.eventstream":
+		// Sums in a message's first bytes tell it from anything else.
+		switch {
+		case len(start) >= preludeSize && soundPrelude(start):
+			return messages
+		case len(start) < preludeSize && !last:
+			return undecided
+		}
 	case mediaType == "text/event-stream":
 		declared = events
 	case strings.HasSuffix(mediaType, "ndjson"), strings.HasSuffix(mediaType, "jsonl"),
@@ -134,6 +143,8 @@ func (s *sniffer) decide(last bool) error {
 		s.to = &eventReader{r: s.r, data: s.r.buffer(maxEvent)}
 	case lines:
 		s.to = &lineReader{r: s.r, line: s.r.buffer(maxEvent)}
+	case messages:
+		s.to = &messageReader{r: s.r, message: s.r.buffer(maxEvent)}
 	case whole:
 		s.to = &bodyReader{r: s.r, status: hd.status, body: s.r.buffer(s.r.f.tap.maxBody())}
 	}
