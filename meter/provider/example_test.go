@@ -79,3 +79,28 @@ func ExampleMode() {
 	fmt.Println(endpoint.Kind == provider.Kind("chat"), r.Mode == provider.Mode("thinking"))
 	// Output: true true
 }
+
+// OpenRouter names the cost of each exchange.
+func ExampleReportedCost() {
+	endpoint, _ := provider.Lookup("POST", "openrouter.ai", "/api/v1/chat/completions")
+	p := endpoint.NewParser()
+	p.Body(200, []byte(`{"model":"openai/gpt-4.1-mini","usage":{"prompt_tokens":16,"completion_tokens":2,"cost":1.4e-05}}`))
+	cost := p.Result(true).ReportedCost
+	fmt.Println(cost.NanoUSD, cost.Text)
+	// Output: 14000 1.4e-05
+}
+
+// Gemini's model is in the path, and its thoughts are beside the candidates.
+func ExampleLookup() {
+	endpoint, _ := provider.Lookup("POST", "generativelanguage.googleapis.com", "/v1beta/models/gemini-2.5-flash:generateContent")
+	p := endpoint.NewParser()
+	p.Body(200, []byte(`{"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":9,"thoughtsTokenCount":34,"totalTokenCount":52}}`))
+	r := p.Result(true)
+	fmt.Println(endpoint.Provider, r.Model, r.Usage.Input, r.Usage.Output, r.Usage.Thinking)
+	// Output: google gemini-2.5-flash 9 43 34
+}
+
+func ExampleFormats() {
+	fmt.Println(provider.Formats())
+	// Output: [anthropic-messages bedrock-converse bedrock-invoke gemini gemini-openai-chat ollama openai-chat openai-responses]
+}

@@ -41,6 +41,10 @@ type exchange struct {
 // readRequest reads what all formats' requests share, and calls more with
 // each top-level member.
 func (x *exchange) readRequest(body []byte, more func(key, value []byte)) {
+	if bytes.HasPrefix(body, []byte("--")) {
+		x.readForm(body)
+		return
+	}
 	fields(body, func(key, value []byte) {
 		switch string(key) {
 		case "model":

@@ -27,20 +27,56 @@ func FuzzOpenAIResponses(f *testing.F) {
 	fuzzFormat(f, FormatOpenAIResponses)
 }
 
-func fuzzFormat(f *testing.F, format Format) {
-	f.Fuzz(func(t *testing.T, request, response string, eof bool) {
-		p := Endpoint{Format: format}.NewParser()
-		p.Request([]byte(request))
-		for _, e := range splitEvents(response) {
-			p.Event(e.name, []byte(e.data))
-			checkResult(t, p.Result(false))
-		}
-		checkResult(t, p.Result(eof))
+func FuzzGemini(f *testing.F) {
+	f.Add(`{"contents":[]}`, sse(`{"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":10,"promptTokensDetails":[{"modality":"AUDIO","tokenCount":99}]}}`, `{"error":{"code":503,"status":"UNAVAILABLE"}}`), true)
+	f.Add(`{}`, `[{"response":{"response":{"usageMetadata":{"thoughtsTokenCount":1e12}}}},`, false)
+	fuzzFormat(f, FormatGemini)
+}
 
-		p = Endpoint{Format: format}.NewParser()
-		p.Request([]byte(request))
-		p.Body(200, []byte(response))
-		checkResult(t, p.Result(eof))
+func FuzzBedrock(f *testing.F) {
+	f.Add(`{"serviceTier":{"type":"flex"}}`, `{"usage":{"inputTokens":9,"cacheWriteInputTokens":1,"cacheDetails":[{"ttl":"1h","inputTokens":5}]},"prompt_token_count":3}`, true)
+	f.Add(`--x`, "event: chunk\ndata: {\"bytes\":\"eyJwcm9tcHRfdG9rZW5fY291bnQiOjF9\"}\n\nevent: metadata\ndata: {\"usage\":{\"inputTokens\":1}}\n\nevent: xException\ndata: {}\n\n", false)
+	fuzzFormat(f, FormatBedrockConverse, FormatBedrockInvoke)
+}
+
+func FuzzOllama(f *testing.F) {
+	f.Add(`{"model":"m","think":null}`, sse(`{"done":true,"eval_count":3,"error":"x"}`), true)
+	f.Add(`{}`, `{"prompt_eval_count":-1}`, false)
+	fuzzFormat(f, FormatOllama)
+}
+
+// FuzzLookup checks that a path's names are fit to be shown, whatever it is.
+func FuzzLookup(f *testing.F) {
+	f.Add("generativelanguage.googleapis.com", "/v1beta/models/gemini-2.5-pro:generateContent")
+	f.Add("bedrock-runtime.us-east-1.amazonaws.com", "/model/%1b/../a%2Fb/invoke")
+	f.Add("x.openai.azure.com", "//openai/deployments/%zz/chat/completions?x")
+	f.Fuzz(func(t *testing.T, host, urlPath string) {
+		e, ok := Lookup("POST", host, urlPath)
+		if ok != (e.Format != "") || !printable(e.Model) {
+			t.Errorf("%+v, %v", e, ok)
+		}
+		if ok {
+			checkResult(t, e.NewParser().Result(true))
+		}
+	})
+}
+
+func fuzzFormat(f *testing.F, formats ...Format) {
+	f.Fuzz(func(t *testing.T, request, response string, eof bool) {
+		for _, format := range formats {
+			p := Endpoint{Format: format}.NewParser()
+			p.Request([]byte(request))
+			for _, e := range splitEvents(response) {
+				p.Event(e.name, []byte(e.data))
+				checkResult(t, p.Result(false))
+			}
+			checkResult(t, p.Result(eof))
+
+			p = Endpoint{Format: format}.NewParser()
+			p.Request([]byte(request))
+			p.Body(200, []byte(response))
+			checkResult(t, p.Result(eof))
+		}
 	})
 }
 
@@ -59,6 +95,9 @@ func checkResult(t *testing.T, r Result) {
 		if strings.ContainsAny(s, "\x00\x1b\n\r") {
 			t.Errorf("a control character in %q", s)
 		}
+	}
+	if c := r.ReportedCost; c != nil && (c.NanoUSD < 0 || c.NanoUSD > maxReportedUSD*1e9*2) {
+		t.Errorf("a cost of %+v", c)
 	}
 	if r.Usage == nil {
 		return

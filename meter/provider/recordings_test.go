@@ -19,12 +19,25 @@ type recording struct {
 	Source       string `json:"source"`
 	Method       string `json:"method"`
 	URL          string `json:"url"`
+	ContentType  string `json:"content_type"`
 	Status       int    `json:"status"`
 	Stream       bool   `json:"stream"`
 	Usage        bool   `json:"usage"` // the body has a usage, maybe null
 	RequestBody  string `json:"request_body"`
 	ResponseBody string `json:"response_body"`
 }
+
+// Recording, Read and Oracle are for tap_test.go, which is outside of the
+// package because tap imports it.
+type Recording = recording
+
+// Read reads one file of the recordings.
+func Read(t testing.TB, name string) []Recording {
+	return readRecordings(t, os.DirFS("testdata/recordings"), name)
+}
+
+// Oracle is the usage that the recording names.
+func (r recording) Oracle(t *testing.T) *Usage { return oracle(t, r).usage }
 
 // nullUsage is how a response that still runs names its usage.
 var nullUsage = regexp.MustCompile(`"usage": ?null`)

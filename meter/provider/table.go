@@ -58,6 +58,12 @@ func (e Endpoint) NewParser() Parser {
 		return &gemini{exchange: x}
 	case FormatGeminiChat:
 		return &openaiChat{exchange: x, hiddenReasoning: true}
+	case FormatBedrockConverse:
+		return &bedrockConverse{exchange: x}
+	case FormatBedrockInvoke:
+		return newBedrockInvoke(x)
+	case FormatOllama:
+		return &ollama{exchange: x}
 	}
 	return &unknownFormat{x}
 }

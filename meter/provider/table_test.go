@@ -144,7 +144,26 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// TestFormats checks that each service speaks a format that has a parser.
+func TestFormats(t *testing.T) {
+	for _, s := range services {
+		for _, r := range s.routes {
+			if r.format != unmetered && !slices.Contains(Formats(), r.format) {
+				t.Errorf("%s%s%s: format %q", s.host, s.prefix, r.path, r.format)
+			}
+			if r.kind == "" || r.method == "" || s.provider == "" || !strings.HasPrefix(s.prefix+r.path, "/") {
+				t.Errorf("%s%s%s: %+v", s.host, s.prefix, r.path, r)
+			}
+		}
+	}
+}
+
 func TestUnknownFormat(t *testing.T) {
+	for _, f := range Formats() {
+		if _, unknown := (Endpoint{Format: f}).NewParser().(*unknownFormat); unknown {
+			t.Errorf("%s has no parser", f)
+		}
+	}
 	p := Endpoint{Format: "carrier-pigeon"}.NewParser()
 	p.Request([]byte(`{"model":"m"}`))
 	p.Event("", []byte(`{}`))
