@@ -31,8 +31,8 @@ type Row struct {
 	// Knobs, if not nil, is what the emulator needs to be in the situation;
 	// a real launchctl cannot be brought into it, and skips the row.
 	Knobs *emulator.Knobs
-	// MinOS is the first release that the row holds for.
-	MinOS emulator.OS
+	// MinOS is the first release that the row holds for, MaxOS the last.
+	MinOS, MaxOS emulator.OS
 	// Root and User limit the row to who runs it, if one of them is set.
 	Root, User bool
 }
@@ -65,6 +65,13 @@ type Subject struct {
 	Real bool
 }
 
+func (s Subject) os() emulator.OS {
+	if s.OS == 0 {
+		return emulator.MacOS26
+	}
+	return s.OS
+}
+
 // conformanceLabel is one for all rows: a label that was ever enabled or
 // disabled stays in the real launchd's database for good.
 const conformanceLabel = "com.haltonlabs.conformance"
@@ -88,7 +95,7 @@ func Conform(t *testing.T, start func(t *testing.T, knobs *emulator.Knobs) Subje
 func (r Row) applies(s Subject) bool {
 	root := os.Getuid() == 0
 	switch {
-	case s.Real && r.Knobs != nil, s.OS != 0 && s.OS < r.MinOS, r.Root && !root, r.User && root:
+	case s.Real && r.Knobs != nil, s.os() < r.MinOS, r.MaxOS != 0 && s.os() > r.MaxOS, r.Root && !root, r.User && root:
 		return false
 	}
 	return true
@@ -153,7 +160,9 @@ func (r Row) write(t *testing.T, path string, fill *strings.Replacer) {
 
 func await(t *testing.T, s Subject, args []string, is func(Result) bool) Result {
 	t.Helper()
-	for end := time.Now().Add(conformancePatience); ; {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(conformancePatience); ; <-tick.C {
 		if a := s.Run(args...); is(a) || time.Now().After(end) {
 			return a
 		}

@@ -98,8 +98,8 @@ func TestBootoutThenLoad(t *testing.T) {
 		drain time.Duration
 		times int
 	}{
-		"a short drain": {20 * time.Millisecond, 100},
-		"a drain of 3 s":       {3 * time.Second, 2},
+		"a short drain":  {20 * time.Millisecond, 100},
+		"a drain of 3 s": {3 * time.Second, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
