@@ -176,6 +176,29 @@ func (d *daemon) health() error {
 	return d.ledger.Storable()
 }
 
+// warnings are what is amiss while the daemon meters: what is not told would
+// be lost in silence.
+func (d *daemon) warnings() []string {
+	var out []string
+	warn := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	st := d.ledger.Status()
+	if st.InMemory > 0 {
+		warn("%d rows are in memory only: neither the journal (%v) nor the database (%v) takes them", st.InMemory, st.JournalErr, st.DatabaseErr)
+	} else if st.DatabaseErr != nil {
+		warn("the database takes no rows now, the journal keeps them: %v", st.DatabaseErr)
+	}
+	if st.ReserveGone {
+		warn("the disk is full, and the journal's reserve is in use: free some space")
+	}
+	if st.Lost > 0 {
+		warn("%d exchanges could not be stored", st.Lost)
+	}
+	for _, path := range st.SetAside {
+		warn("a corrupt ledger was set aside, and its rows are not in reports: %s", path)
+	}
+	return out
+}
+
 // flush waits until every exchange that has ended is stored.
 func (d *daemon) flush(ctx context.Context) error {
 	if err := d.tap.Flush(ctx); err != nil {
@@ -186,7 +209,7 @@ func (d *daemon) flush(ctx context.Context) error {
 
 func (d *daemon) apiServer() *api.Server {
 	return &api.Server{
-		Version: version.Version, Health: d.health, Flush: d.flush, Token: d.token.String(), Logger: d.Logger,
+		Version: version.Version, Health: d.health, Warnings: d.warnings, Flush: d.flush, Token: d.token.String(), Logger: d.Logger,
 	}
 }
 

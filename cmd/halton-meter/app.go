@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"time"
 
@@ -37,13 +38,20 @@ func (a *app) ports() (portalloc.Record, bool) {
 	return rec, err == nil && rec.Live()
 }
 
-// exclusive keeps two commands from changing the installation at once. The
-// lock is on the state directory itself, so it leaves no file behind.
-func (a *app) exclusive() (unlock func(), err error) {
+// lockBudget is how long a command waits for another one to be done. The
+// longest is a stop that drains.
+const lockBudget = 75 * time.Second
+
+// exclusive keeps two commands from changing the installation at once: the
+// second waits for the first, since both were meant. The lock is on the state
+// directory itself, so it leaves no file behind.
+func (a *app) exclusive(ctx context.Context, budget time.Duration) (unlock func(), err error) {
 	if err := os.MkdirAll(a.paths.State, 0o700); err != nil {
 		return nil, err
 	}
-	l, err := filelock.Try(a.paths.State)
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	l, err := filelock.Wait(ctx, a.paths.State)
 	if err != nil {
 		return nil, &failure{err: err, hint: "another halton-meter command is at work; try again when it is done"}
 	}

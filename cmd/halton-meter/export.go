@@ -50,5 +50,6 @@ func (a *app) reader(ctx context.Context) (*ledger.Reader, error) {
 	if err := a.flush(ctx); err != nil {
 		term.Warn(os.Stderr, "the latest rows may be missing: %v", err)
 	}
+	a.tellSetAside()
 	return ledger.OpenReader(ctx, a.paths.State)
 }

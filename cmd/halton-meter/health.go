@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/secret"
+	"github.com/haltonlabs/halton-meter/meter/api"
 )
 
 // local never follows a proxy variable: everything that these commands ask is
@@ -22,21 +22,28 @@ var local = &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlive
 
 // healthy is nil if the daemon's API on port answers /health with 200.
 func healthy(ctx context.Context, port int) error {
+	_, err := health(ctx, port)
+	return err
+}
+
+// health is the daemon's own word on itself, and why it is not healthy.
+func health(ctx context.Context, port int) (api.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	resp, err := ask(ctx, http.MethodGet, port, "/health", "")
 	if err != nil {
-		return err
+		return api.Health{}, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusOK {
-		return nil
+	var h api.Health
+	err = json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&h)
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return h, nil
+	case err != nil || h.Reason == "":
+		return h, fmt.Errorf("/health answers %s", resp.Status)
 	}
-	var body struct{ Reason string }
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&body); err != nil || body.Reason == "" {
-		return fmt.Errorf("/health answers %s", resp.Status)
-	}
-	return errors.New(body.Reason)
+	return h, errors.New(h.Reason)
 }
 
 // flush asks a living daemon to store what has ended, so that a report right
@@ -76,29 +83,21 @@ func ask(ctx context.Context, method string, port int, path, token string) (*htt
 	return local.Do(req)
 }
 
-// lastLine is the last line of a log, cut to a readable length.
-func lastLine(path string) string {
+// tail is the end of a file, nothing if it cannot be read.
+func tail(path string, size int64) []byte {
 	f, err := os.Open(path)
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer f.Close()
-	const tail = 4 << 10
-	if st, err := f.Stat(); err == nil && st.Size() > tail {
-		if _, err := f.Seek(-tail, io.SeekEnd); err != nil {
-			return ""
+	if st, err := f.Stat(); err == nil && st.Size() > size {
+		if _, err := f.Seek(-size, io.SeekEnd); err != nil {
+			return nil
 		}
 	}
-	b, err := io.ReadAll(io.LimitReader(f, tail))
+	b, err := io.ReadAll(io.LimitReader(f, size))
 	if err != nil {
-		return ""
+		return nil
 	}
-	b = bytes.TrimSpace(b)
-	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
-		b = b[i+1:]
-	}
-	if len(b) > 400 {
-		b = append(b[:400:400], "…"...)
-	}
-	return string(b)
+	return b
 }

@@ -3,17 +3,23 @@ package main
 import (
 	"errors"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
 // hintFor is the next command to type after err; again is the command that
 // failed.
-func hintFor(err error, again string) string {
+func (a *app) hintFor(err error, again string) string {
 	var exhausted *portalloc.ExhaustedError
+	var refused *launchd.Error
 	switch {
 	case errors.As(err, &exhausted):
 		return "free one of these ports, or name another in config.toml; then " + again
+	case errors.Is(err, agents.ErrNoEdgePlist):
+		return "halton-meter init"
+	case errors.Is(err, agents.ErrEdgePortTaken):
+		return "halton-meter init gives the edge another port, or end that program; then " + again
 	case errors.Is(err, launchd.ErrNoDomain):
 		return "log in at this machine's screen once (launchd keeps agents in a GUI session), then " + again
 	case errors.Is(err, launchd.ErrDisabled):
@@ -22,6 +28,8 @@ func hintFor(err error, again string) string {
 		return "the system refuses this; see System Settings > General > Login Items, and run it as yourself, not with sudo"
 	case errors.Is(err, launchd.ErrBadPlist):
 		return "halton-meter init writes the launch agents anew; then " + again
+	case errors.As(err, &refused) && refused.Verb == "bootstrap":
+		return "launchd does not say why; what it answered is in " + a.paths.Postmortem() + "; then " + again
 	}
 	return again
 }

@@ -16,7 +16,7 @@ func (initCmd) Help() string {
 }
 
 func (initCmd) Run(ctx context.Context, a *app) error {
-	unlock, err := a.exclusive()
+	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (a *app) install(ctx context.Context, verbose bool) error {
 	for i, step := range steps {
 		detail, err := step.Do(ctx)
 		if err != nil {
-			return &failure{err: fmt.Errorf("set up %s: %w", step.Name, err), hint: hintFor(err, "halton-meter init")}
+			return &failure{err: fmt.Errorf("set up %s: %w", step.Name, err), hint: a.hintFor(err, "halton-meter init")}
 		}
 		if verbose {
 			fmt.Printf("%d/%d %-22s %s\n", i+1, len(steps), step.Name, term.StylesFor(os.Stdout).Faint(detail))

@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/meter/attribution"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 )
@@ -44,4 +47,13 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 		return t, nil
 	}
 	return time.Time{}, fmt.Errorf("--since %q is neither days, a duration nor a date", s)
+}
+
+// tellSetAside says that there are rows that no report can show.
+func (a *app) tellSetAside() {
+	// Glob fails only for a bad pattern.
+	files, _ := filepath.Glob(a.paths.In("db.sqlite.corrupt-*Z"))
+	for _, f := range files {
+		term.Warn(os.Stderr, "a corrupt ledger was set aside, and its rows are not shown: %s", f)
+	}
 }

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/launchd"
-	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
 const (
@@ -66,11 +63,14 @@ func (s *starting) run(ctx context.Context) error {
 	if err := s.maySetUp(); err != nil {
 		return err
 	}
-	unlock, err := s.exclusive()
+	unlock, err := s.exclusive(ctx, s.budget)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	if s.quiet && s.alreadyUp(ctx) {
+		return nil // another start was at work, and is done
+	}
 	if err := s.setUp(ctx); err != nil {
 		return err
 	}
@@ -138,7 +138,10 @@ func (s *starting) setUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return agents.EnsureBundle(s.paths, conf, os.Getenv)
+		if err := agents.EnsureBundle(s.paths, conf, os.Getenv); err != nil {
+			return s.failedWith("trust bundle", err, "mend [upstream] ca_file in "+s.paths.Config()+", then halton-meter start")
+		}
+		return nil
 	}
 	s.steps.Waiting("setting up")
 	if err := s.install(ctx, false); err != nil {
@@ -166,7 +169,7 @@ func (s *starting) register(ctx context.Context, label string) error {
 	name := agents.ShortName(label)
 	s.waiting("registering " + name)
 	_, err := s.supervisor.Load(ctx, s.supervisor.Domain, s.paths.Plist(label), launchd.LoadOptions{
-		Budget: agents.BootstrapBudget, Postmortem: s.paths.Postmortem(),
+		Budget: min(agents.BootstrapBudget, s.budget), Postmortem: s.paths.Postmortem(),
 	})
 	if err != nil {
 		return s.failed("register "+name, err)
@@ -185,59 +188,16 @@ func (s *starting) kickstart(ctx context.Context, label string) error {
 	return nil
 }
 
-// waitHealthy waits until the daemon that was kicked has told its ports and
-// answers /health with 200: at once, then at most every 500 ms.
-func (s *starting) waitHealthy(ctx context.Context, kicked time.Time) (string, error) {
-	s.waiting("waiting for the daemon")
-	ctx, cancel := context.WithDeadline(ctx, kicked.Add(s.budget))
-	defer cancel()
-	const poll, look = 500 * time.Millisecond, 20 * time.Millisecond
-	var asked time.Time
-	last := errors.New("it has not told its ports")
-	var told portalloc.Record
-	for {
-		// To look into the record is cheap; /health is asked when the record
-		// is another one, or when it is time again.
-		rec, live := s.ports()
-		if live && (rec.PID != told.PID || time.Since(asked) >= poll) {
-			told, asked = rec, time.Now()
-			if last = healthy(ctx, rec.Ports["api"]); last == nil {
-				return net.JoinHostPort("127.0.0.1", strconv.Itoa(rec.Ports["api"])), nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return "", context.Cause(ctx)
-			}
-			return "", s.failed("daemon healthy", fmt.Errorf("the daemon is loaded and not healthy after %s: %w", s.budget, s.explain(ctx, last)))
-		case <-time.After(look):
-		}
-	}
-}
-
-// explain adds what the daemon's process left behind.
-func (s *starting) explain(ctx context.Context, err error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	svc, perr := s.supervisor.Print(ctx, s.supervisor.Target(agents.Daemon))
-	if perr == nil && svc.PID == 0 {
-		if ended := howItEnded(svc); ended != "" {
-			err = fmt.Errorf("%w; it %s", err, ended)
-		}
-	}
-	if line := lastLine(s.paths.Log(agents.Daemon, "err")); line != "" {
-		err = fmt.Errorf("%w; its log ends with: %s", err, line)
-	}
-	return err
-}
-
 // failed says which step it was, what launchctl answered and what to type.
 func (s *starting) failed(step string, err error) error {
+	return s.failedWith(step, err, s.hintFor(err, "halton-meter start"))
+}
+
+func (s *starting) failedWith(step string, err error, hint string) error {
 	if !s.quiet {
 		s.steps.Failed(step, "")
 	}
-	return &failure{err: fmt.Errorf("%s: %w", step, err), hint: hintFor(err, "halton-meter start"), code: exitFailed}
+	return &failure{err: fmt.Errorf("%s: %w", step, err), hint: hint, code: exitFailed}
 }
 
 func (s *starting) waiting(what string) {

@@ -20,7 +20,7 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit codes: 0 healthy; 3 not set up, or the daemon's job not loaded; 4 loaded and not healthy.
 
---json prints one object: version, install_mode, healthy, exit_code, supervisor, components (name, state, detail, and for jobs label and pid), ports (edge, internal, api), metering (on, since, reason), traffic (metered, passthrough, lost, failed, open, reasons; null if no edge ever ran) and last_row (as export prints it, or null). Times are RFC 3339.`
+--json prints one object: version, install_mode, healthy, exit_code, supervisor, components (name, state, detail, and for jobs label and pid), ports (edge, internal, api), metering (on, since, reason), warnings (what is amiss while metering is on), traffic (metered, passthrough, lost, failed, open, reasons; null if no edge ever ran) and last_row (as export prints it, or null). Times are RFC 3339.`
 }
 
 func (c statusCmd) Run(ctx context.Context, a *app) error {
@@ -58,6 +58,9 @@ func (r statusReport) print(out *os.File) {
 		fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-*s  %s  %s", width, c.Name, state, c.Detail), " "))
 	}
 	fmt.Fprintf(out, "\n%s\n", r.Metering.sentence(styles))
+	for _, w := range r.Warnings {
+		fmt.Fprintln(out, styles.Bad("warning: ")+w)
+	}
 	if t := r.Traffic; t != nil {
 		fmt.Fprintf(out, "traffic: %d metered, %d lost (passed unmetered), %d passed to other hosts, %d failed\n",
 			t.Metered, t.Lost, t.Passthrough-t.Lost, t.Failed)
@@ -74,7 +77,7 @@ func (r statusReport) print(out *os.File) {
 		fmt.Fprintf(out, "last row: %s  %s  %s  %s\n", row.RequestedAt.Local().Format(time.DateTime), row.Project, row.Model, row.Status)
 	}
 	if r.ExitCode == exitNotInstalled && r.InstallMode == "" {
-		fmt.Fprintln(out, "hint: halton-meter start sets it up")
+		fmt.Fprintln(out, "hint: halton-meter init sets it up")
 	} else if r.ExitCode != 0 {
 		fmt.Fprintln(out, "hint: halton-meter start")
 	}

@@ -21,14 +21,15 @@ func (stopCmd) Run(ctx context.Context, a *app) error {
 	if a.paths.Mode() == "" {
 		return notInstalled()
 	}
-	unlock, err := a.exclusive()
+	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	// First the sentinel: nothing may start the daemon again in between.
 	if err := agents.WriteStop(a.paths, a.now()); err != nil {
-		return err
+		// A full disk must not decide whether a stop stops.
+		term.Warn(os.Stderr, "a daemon that something starts in the next 30 s will run: %v", err)
 	}
 	steps := term.NewSteps(os.Stdout, len("watchdog stopped"))
 	defer steps.Close()
@@ -37,7 +38,7 @@ func (stopCmd) Run(ctx context.Context, a *app) error {
 		steps.Waiting("stopping " + name)
 		was, err := a.unload(ctx, label)
 		if err != nil {
-			return &failure{err: fmt.Errorf("stop %s: %w", name, err), hint: hintFor(err, "halton-meter stop")}
+			return &failure{err: fmt.Errorf("stop %s: %w", name, err), hint: a.hintFor(err, "halton-meter stop")}
 		}
 		if was {
 			steps.Done(name+" stopped", label)

@@ -29,6 +29,7 @@ type statusReport struct {
 	Components  []component       `json:"components"`
 	Ports       map[string]int    `json:"ports"`
 	Metering    metering          `json:"metering"`
+	Warnings    []string          `json:"warnings,omitempty"`
 	Traffic     *proxyedge.Status `json:"traffic"`
 	LastRow     *ledger.Row       `json:"last_row"`
 }
@@ -158,7 +159,9 @@ func (s *surveyor) daemonHealth(ctx context.Context, c component) error {
 	if !s.live || s.rec.PID != c.PID {
 		return errors.New("the daemon has not told its ports")
 	}
-	return healthy(ctx, s.rec.Ports["api"])
+	h, err := health(ctx, s.rec.Ports["api"])
+	s.rep.Warnings = append(s.rep.Warnings, h.Warnings...)
+	return err
 }
 
 func (s *surveyor) edgeReport(ctx context.Context) {

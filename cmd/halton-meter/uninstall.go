@@ -46,7 +46,7 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 	if _, err := os.Stat(a.paths.State); errors.Is(err, fs.ErrNotExist) {
 		return removeAll(a.plists()...)
 	}
-	unlock, err := a.exclusive()
+	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (a *app) unloadAll(ctx context.Context, steps *term.Steps) error {
 		steps.Waiting("unloading " + name)
 		was, err := a.unload(ctx, label)
 		if err != nil {
-			return &failure{err: fmt.Errorf("unload %s: %w", name, err), hint: hintFor(err, "halton-meter uninstall")}
+			return &failure{err: fmt.Errorf("unload %s: %w", name, err), hint: a.hintFor(err, "halton-meter uninstall")}
 		}
 		if was {
 			steps.Done(name+" unloaded", label)

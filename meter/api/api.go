@@ -4,7 +4,8 @@
 //
 //	GET  /health    200 {"status":"ok","version":"0.1.0"} while exchanges are
 //	                metered and stored, else 503 {"status":"unavailable",
-//	                "version":…,"reason":…}
+//	                "version":…,"reason":…}; with "warnings":[…] if something
+//	                is amiss all the same
 //	POST /v1/flush  204 once every exchange that has ended is stored; needs
 //	                the token and Content-Type: application/json
 //
@@ -35,6 +36,9 @@ type Server struct {
 	Version string
 	// Health is nil while exchanges are metered and stored, else the reason.
 	Health func() error
+	// Warnings say what is amiss while Health is nil, such as rows that are
+	// only in memory. Nil: nothing ever is.
+	Warnings func() []string
 	// Flush waits until every exchange that has ended is stored. Nil: there
 	// is nothing to wait for.
 	Flush func(context.Context) error
@@ -71,13 +75,26 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	if err := s.Health(); err != nil {
-		reply(w, http.StatusServiceUnavailable, map[string]string{
-			"status": "unavailable", "version": s.Version, "reason": err.Error(),
-		})
-		return
+	h := Health{Status: "ok", Version: s.Version}
+	if s.Warnings != nil {
+		h.Warnings = s.Warnings()
 	}
-	reply(w, http.StatusOK, map[string]string{"status": "ok", "version": s.Version})
+	code := http.StatusOK
+	if err := s.Health(); err != nil {
+		h.Status, h.Reason, code = "unavailable", err.Error(), http.StatusServiceUnavailable
+	}
+	reply(w, code, h)
+}
+
+// Health is the body of the answer to GET /health.
+type Health struct {
+	// Status is "ok" if exchanges are metered and stored.
+	Status  string `json:"status"`
+	Version string `json:"version"`
+	// Reason says why Status is not "ok".
+	Reason string `json:"reason,omitempty"`
+	// Warnings say what is amiss besides.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 func (s *Server) flush(w http.ResponseWriter, r *http.Request) {
@@ -135,7 +152,7 @@ func localPort(r *http.Request) string {
 	return port
 }
 
-func reply(w http.ResponseWriter, status int, body map[string]string) {
+func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -29,6 +29,29 @@ func ExampleServer() {
 	// Output: 200 {"status":"ok","version":"1.2.3"}
 }
 
+// What is amiss is told beside the verdict.
+func ExampleHealth() {
+	s := &api.Server{
+		Version: "1.2.3", Health: func() error { return nil },
+		Warnings: func() []string { return []string{"the disk is nearly full"} },
+	}
+	srv := httptest.NewServer(s.Handler())
+	defer srv.Close()
+	resp, err := http.Get(srv.URL + "/health")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	var h api.Health
+	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(h.Status, h.Warnings)
+	// Output: ok [the disk is nearly full]
+}
+
 func TestHealthTellsTheReason(t *testing.T) {
 	s := &api.Server{Version: "1", Health: func() error { return errors.New("disk full") }}
 	srv := httptest.NewServer(s.Handler())

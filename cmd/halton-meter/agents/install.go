@@ -184,7 +184,7 @@ func (in *Installer) loadOptions() launchd.LoadOptions {
 func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 	port := EdgePort(in.Paths)
 	if port == 0 {
-		return "", errors.New("the edge has no plist: run halton-meter init")
+		return "", ErrNoEdgePlist
 	}
 	addr := EdgeAddress(port)
 	if in.edgeAnswers(ctx, port) == nil {
@@ -208,12 +208,44 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 		if err == nil {
 			return addr, nil
 		}
+		if errors.Is(err, proxyedge.ErrStranger) {
+			return "", portTaken(port, portalloc.FindHolder(ctx, port))
+		}
 		select {
 		case <-ctx.Done():
+			if h := in.strangerOn(port); h.PID != 0 {
+				return "", portTaken(port, h)
+			}
 			return "", fmt.Errorf("the edge is loaded and does not answer on %s: %w (see %s)", addr, err, in.Paths.Log(Edge, "err"))
 		case <-time.After(25 * time.Millisecond):
 		}
 	}
+}
+
+// Errors of the edge that a command has another hint for.
+var (
+	ErrNoEdgePlist   = errors.New("the edge has no plist")
+	ErrEdgePortTaken = errors.New("the edge's port is taken")
+)
+
+// strangerOn is who else than our edge holds the port, and says nothing.
+func (in *Installer) strangerOn(port int) portalloc.Holder {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	h := portalloc.FindHolder(ctx, port)
+	if svc, err := in.Supervisor.Print(ctx, in.Supervisor.Target(Edge)); err == nil && svc.PID == h.PID {
+		return portalloc.Holder{}
+	}
+	return h
+}
+
+// portTaken says who has the edge's port.
+func portTaken(port int, h portalloc.Holder) error {
+	who := "another program"
+	if h.PID != 0 {
+		who = fmt.Sprintf("%s (process %d)", h.Command, h.PID)
+	}
+	return fmt.Errorf("%w: %s listens on %s", ErrEdgePortTaken, who, EdgeAddress(port))
 }
 
 func (in *Installer) edgeAnswers(ctx context.Context, port int) error {

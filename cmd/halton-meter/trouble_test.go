@@ -1,0 +1,144 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+)
+
+// A daemon that cannot start is not waited for, and start says why, with
+// every port that was tried.
+func TestADaemonThatCannotStart(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(m.paths().Config(), replaceKey(string(conf), "internal_port", port))
+	r := m.must(exitFailed, "start")
+	for _, want := range []string{"daemon healthy", "exited with code 1", port, "mend that, then halton-meter start"} {
+		if !strings.Contains(r.err, want) {
+			t.Errorf("start does not say %q:\n%s", want, r.err)
+		}
+	}
+	m.write(m.paths().Config(), string(conf))
+	m.must(0, "start")
+}
+
+// replaceKey gives a key of a TOML text another value.
+func replaceKey(text, key, value string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, key+" ") {
+			line = key + " = " + value + "\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// A stranger on the edge's port is named, and init goes round it.
+func TestAStrangerOnTheEdgesPort(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "")
+	// Nobody else may bind 8081 for this test, so it takes what init chose.
+	m.must(0, "init")
+	port := agents.EdgePort(m.paths())
+	m.must(0, "launchctl", "bootout", m.target(agents.Edge))
+	m.waitFor("the port to be free", func() bool {
+		ln, err := net.Listen("tcp", agents.EdgeAddress(port))
+		if err != nil {
+			return false
+		}
+		srv := &http.Server{Handler: http.NotFoundHandler()}
+		go srv.Serve(ln)
+		t.Cleanup(func() { srv.Close() })
+		return true
+	})
+	r := m.must(exitFailed, "start")
+	for _, want := range []string{"port is taken", strconv.Itoa(port), "halton-meter init"} {
+		if !strings.Contains(r.err, want) {
+			t.Errorf("start does not say %q:\n%s", want, r.err)
+		}
+	}
+	m.must(0, "init")
+	if moved := agents.EdgePort(m.paths()); moved == port {
+		t.Errorf("init left the edge on %d", port)
+	}
+	m.must(0, "start")
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Error(err)
+	}
+}
+
+func (m *machine) target(label string) string {
+	return "gui/" + strconv.Itoa(os.Getuid()) + "/" + label
+}
+
+// Several shells that start up at once all end with a healthy meter.
+func TestStartsAtOnce(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			r := m.halton("start", "--quiet")
+			if r.code != 0 || strings.Count(r.out+r.err, "\n") != 1 {
+				t.Errorf("exit code %d: %q %q", r.code, r.out, r.err)
+			}
+		})
+	}
+	all.Wait()
+	if _, code := m.status(); code != 0 {
+		t.Errorf("status: exit code %d", code)
+	}
+}
+
+// A ledger that was corrupt is replaced, and everybody who asks is told.
+func TestACorruptLedgerIsTold(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "start")
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Fatal(err)
+	}
+	m.must(0, "stop")
+	for _, name := range []string{"db.sqlite-wal", "db.sqlite-shm"} {
+		os.Remove(m.paths().In(name))
+	}
+	m.write(m.paths().In("db.sqlite"), strings.Repeat("garbage!", 1024))
+	m.must(0, "start")
+	m.waitFor("the corrupt ledger to be set aside", func() bool {
+		files, _ := filepath.Glob(m.paths().In("db.sqlite.corrupt-*"))
+		return len(files) == 1
+	})
+	rep, _ := m.status()
+	if len(rep.Warnings) == 0 || !strings.Contains(strings.Join(rep.Warnings, "\n"), "db.sqlite.corrupt-") {
+		t.Errorf("status does not tell: %q", rep.Warnings)
+	}
+	if r := m.must(0, "report"); !strings.Contains(r.err, "db.sqlite.corrupt-") {
+		t.Errorf("report does not tell: %q", r.err)
+	}
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Fatal(err)
+	}
+	if rows := m.export(); len(rows) != 1 {
+		t.Errorf("%d rows in the new ledger", len(rows))
+	}
+}
