@@ -77,8 +77,32 @@ func (e *Error) Error() string {
 	return text
 }
 
+// manyErrors is libxpc's code where launchctl tells the errors line by line.
+const manyErrors = 133
+
+// cause is the code that counts: that of the first line "<path>: <text>" on
+// stderr if launchctl says that there were several, else Code.
+func (e *Error) cause() int {
+	if e.Code != manyErrors {
+		return e.Code
+	}
+	for line := range strings.Lines(e.Stderr) {
+		line = strings.TrimSpace(line)
+		if strings.HasSuffix(line, ": service already bootstrapped") {
+			return codeAlready
+		}
+		for code, c := range codes {
+			if code != manyErrors && strings.HasSuffix(line, ": "+c.text) {
+				return code
+			}
+		}
+	}
+	return e.Code
+}
+
 // Is reports whether the code belongs to the class target.
 func (e *Error) Is(target error) bool {
+	code := e.cause()
 	var codes []int
 	switch target {
 	case ErrNotLoaded:
@@ -87,7 +111,7 @@ func (e *Error) Is(target error) bool {
 			codes = append(codes, 3)
 		}
 	case ErrNotRunning:
-		return e.Code == 3 && e.Verb != "bootout"
+		return code == 3 && e.Verb != "bootout"
 	case ErrAlreadyLoaded:
 		codes = []int{17, 37}
 	case ErrDisabled:
@@ -103,5 +127,5 @@ func (e *Error) Is(target error) bool {
 	case ErrInFlux:
 		codes = []int{36, 37}
 	}
-	return slices.Contains(codes, e.Code)
+	return slices.Contains(codes, code)
 }

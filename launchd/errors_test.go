@@ -86,6 +86,22 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
+func TestErrorOfSeveral(t *testing.T) {
+	for stderr, want := range map[string]error{
+		"/x.plist: Path had bad ownership/permissions\nBootstrap failed: 133: Multiple errors were returned; see stderr\n": ErrBadPlist,
+		"/x.plist: service already bootstrapped\nBootstrap failed: 133: Multiple errors were returned; see stderr\n":       ErrAlreadyLoaded,
+		"/x.plist: Service is disabled\n": ErrDisabled,
+	} {
+		if err := error(&Error{Verb: "bootstrap", Code: 133, Stderr: stderr}); !errors.Is(err, want) {
+			t.Errorf("%v is not %v", err, want)
+		}
+	}
+	err := error(&Error{Verb: "bootstrap", Code: 133, Stderr: "Bootstrap failed: 133: Multiple errors were returned; see stderr\n"})
+	if errors.Is(err, ErrBadPlist) || errors.Is(err, ErrAlreadyLoaded) {
+		t.Errorf("%v is of a class", err)
+	}
+}
+
 func TestErrorSaysWhatLaunchctlSaid(t *testing.T) {
 	tests := []struct {
 		err  Error

@@ -224,7 +224,7 @@ func (l *loading) attempt(ctx context.Context) (passes bool, err error) {
 			return false, err
 		}
 		l.answer = e
-		switch e.Code {
+		switch e.cause() {
 		case codeIO, codeExists, codeInProgress, codeAlready:
 			if verdict, err := l.look(ctx, e); err != nil || verdict != again {
 				return verdict == wait, err

@@ -300,6 +300,7 @@ func TestLoadSeesToTheStart(t *testing.T) {
 	atLoad := func(j *launchd.Job) { j.RunAtLoad = new(true) }
 	onFailure := func(j *launchd.Job) { j.KeepAlive = launchd.RestartAfterFailure() }
 	idle := said(strings.ReplaceAll(string(printed(t, "pended", "/x").Stdout), "\tpended nondemand spawn = speculative\n", ""))
+	proxy := said(strings.Replace(string(printed(t, "running", "/x").Stdout), "state = running", "state = xpcproxy", 1))
 	tests := map[string]struct {
 		edit      func(*launchd.Job)
 		print     []launchd.Output
@@ -309,6 +310,9 @@ func TestLoadSeesToTheStart(t *testing.T) {
 	}{
 		"on demand":    {nil, nil, 0, 0, nil},
 		"runs":         {atLoad, []launchd.Output{idle, idle, printed(t, "running", "/x")}, 100 * time.Millisecond, 0, nil},
+		"becomes":      {atLoad, []launchd.Output{proxy, proxy, printed(t, "running", "/x")}, 100 * time.Millisecond, 0, nil},
+		"fails to":     {atLoad, []launchd.Output{proxy, printed(t, "crash-loop", "/x")}, 50 * time.Millisecond, 0, launchd.ErrBadPlist},
+		"never does":   {atLoad, []launchd.Output{proxy}, 2 * time.Second, 0, nil},
 		"ran":          {atLoad, []launchd.Output{printed(t, "not-running", "/x")}, 0, 0, nil},
 		"pended":       {atLoad, []launchd.Output{printed(t, "pended", "/x")}, 0, 1, nil},
 		"no word":      {onFailure, []launchd.Output{idle}, 2 * time.Second, 1, nil},

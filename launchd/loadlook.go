@@ -127,7 +127,14 @@ func (l *loading) ensureStarted(ctx context.Context) error {
 			return err
 		case svc.JobState == "spawn failed":
 			return fmt.Errorf("%w: launchd cannot start %s: look at its permissions, and at those of the job's log files", ErrBadPlist, svc.Program)
-		case svc.PID != 0, svc.Runs > 0:
+		case svc.PID != 0 && svc.State != "spawned" && svc.State != "xpcproxy":
+			return nil
+		case svc.PID != 0:
+			// The process is not yet the program, and may fail to become it.
+			if !time.Now().Before(deadline) {
+				return nil
+			}
+		case svc.Runs > 0:
 			return nil
 		case svc.PendedSpawn != "" || !time.Now().Before(deadline):
 			_, err := l.Kickstart(ctx, l.target, KickstartOptions{})

@@ -18,7 +18,7 @@ import (
 func TestBootoutThenBootstrap(t *testing.T) {
 	m := newMachine(t, emulator.Knobs{TeardownDelay: 50 * time.Millisecond})
 	m.apply()
-	for i := range 20 {
+	for i := range 5 {
 		before := m.print().PID
 		if r := m.Run("bootout", m.target.String()); r.Code != 0 {
 			t.Fatalf("bootout = %+v", r)
