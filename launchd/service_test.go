@@ -1,6 +1,7 @@
-package launchd
+package launchd_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,9 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/haltonlabs/halton-meter/launchd"
 )
 
-func printed(t testing.TB, name string) string {
+func capture(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", "print", name+".txt"))
 	if err != nil {
@@ -19,173 +22,167 @@ func printed(t testing.TB, name string) string {
 	return string(data)
 }
 
-func parsed(t *testing.T, text string) *Service {
+func parse(t *testing.T, text string) *launchd.Service {
 	t.Helper()
-	s, err := ParseService([]byte(text))
+	s, err := launchd.ParseService([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func TestParseRunningService(t *testing.T) {
-	got := parsed(t, printed(t, "running"))
-	got.Fields, got.Blocks = nil, nil
-	want := &Service{
-		Target:    "gui/501/com.example.agent",
-		State:     "running",
-		Type:      "LaunchAgent",
-		Path:      "/Users/tester/Library/LaunchAgents/com.example.agent.plist",
-		PID:       3246,
-		Program:   "/usr/local/bin/agent",
-		Arguments: []string{"/usr/local/bin/agent", "server/index.ts"},
-		Environment: map[string]string{
-			"OSLogRateLimit": "64", "PORT": "11010", "PATH": "/usr/bin:/bin", "XPC_SERVICE_NAME": "com.example.agent",
-		},
-		Runs:            1,
-		ExitTimeout:     new(5 * time.Second),
-		MinimumRuntime:  10 * time.Second,
-		ImmediateReason: "speculative",
-		Properties:      []string{"keepalive", "runatload", "inferred program", "managed LWCR", "has LWCR"},
+// The captures are of one job in its states.
+func TestParseServiceReadsCaptures(t *testing.T) {
+	job := launchd.Service{
+		Target: "gui/501/com.example.agent", Type: "LaunchAgent", Path: "/Users/tester/Library/LaunchAgents/com.example.agent.plist",
+		Program: "/usr/local/bin/agent", Arguments: []string{"/usr/local/bin/agent", "server/index.ts"},
+		Environment: map[string]string{"OSLogRateLimit": "64", "PORT": "11010", "PATH": "/usr/bin:/bin", "XPC_SERVICE_NAME": "com.example.agent"},
+		ExitTimeout: new(5 * time.Second), MinimumRuntime: 10 * time.Second,
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestParseOtherStates(t *testing.T) {
-	s := parsed(t, printed(t, "not-running"))
-	if s.State != "not running" || s.PID != 0 || *s.LastExitCode != 0 || s.RunInterval != time.Minute || s.Draining() {
-		t.Errorf("not running: %+v", s)
-	}
-	if s.Fields["jetsam thread limit"] != "32" || !strings.Contains(s.Blocks["jetsam coalition"], "\t\tID = 1623\n") {
-		t.Errorf("the rest is not in Fields and Blocks: %v, %v", s.Fields, s.Blocks)
-	}
-	s = parsed(t, printed(t, "crash-loop"))
-	if s.State != "spawn scheduled" || *s.LastExitCode != 78 || s.JobState != "spawn failed" || s.Runs != 22138 || s.MinimumRuntime != 30*time.Second {
-		t.Errorf("crash loop: %+v", s)
-	}
-	s = parsed(t, printed(t, "draining"))
-	if !s.Draining() || s.PID != 3246 {
-		t.Errorf("draining: %+v", s)
-	}
-	s = parsed(t, printed(t, "pended"))
-	if s.PendedSpawn != "speculative" || s.LastExitCode != nil || s.Runs != 0 {
-		t.Errorf("pended: %+v", s)
-	}
-	s = parsed(t, strings.Replace(printed(t, "not-running"), "last exit code = 0", "last terminating signal = Killed: 9", 1))
-	if s.LastSignal != "Killed: 9" || s.LastExitCode != nil {
-		t.Errorf("signal: %+v", s)
-	}
-}
-
-func TestArgumentsOfSeveralLines(t *testing.T) {
-	argv := []string{"/bin/sh", "-c", "f() {\n}\n\tpid = 1\n\t}\n\tstate = fake\n\tpath = /fake\n", "", "last"}
-	var block strings.Builder
-	for _, arg := range argv {
-		block.WriteString("\t\t" + arg + "\n")
-	}
-	text := strings.Replace(printed(t, "running"), "\t\t/usr/local/bin/agent\n\t\tserver/index.ts\n", block.String(), 1)
-	s := parsed(t, text)
-	if s.State != "running" || s.PID != 3246 || !strings.HasPrefix(s.Path, "/Users") {
-		t.Errorf("an argument passed for a field: state %q, pid %d, path %q", s.State, s.PID, s.Path)
-	}
-	if diff := cmp.Diff(argv, s.Arguments); diff != "" {
-		t.Error(diff)
-	}
-	if !s.HasArguments(argv) || s.HasArguments(argv[:4]) {
-		t.Error("HasArguments is wrong")
-	}
-}
-
-func TestParseServiceRefusesOtherText(t *testing.T) {
-	for _, text := range []string{"", "\n", "Could not find service", " = {", "\tstate = {", strings.Repeat("x", maxOutputBytes+1)} {
-		if s, err := ParseService([]byte(text)); err == nil {
-			t.Errorf("%.20q gives %+v", text, s)
-		}
-	}
-}
-
-func TestParseDisabled(t *testing.T) {
-	current := "\n\tdisabled services = {\n\t\t\"com.apple.ftpd\" => disabled\n\t\t\"com.openssh.sshd\" => enabled\n\t\t\"odd\" => label\" => disabled\n\t}\n\n\tlogin item associations = {\n\t\t\"com.example.helper\" => disabled\n\t}\n"
-	older := "disabled services = {\n\t\"com.apple.ftpd\" => true\n\t\"com.openssh.sshd\" => false\n}\n"
+	alive := []string{"keepalive", "runatload", "inferred program", "managed LWCR", "has LWCR"}
+	timed := []string{"runatload", "inferred program", "managed LWCR", "has LWCR"}
 	tests := map[string]struct {
-		text string
-		want map[string]bool
+		edit     func(*launchd.Service)
+		draining bool
 	}{
-		"macOS 26": {current, map[string]bool{"com.apple.ftpd": true, "com.openssh.sshd": false, `odd" => label`: true}},
-		"older":    {older, map[string]bool{"com.apple.ftpd": true, "com.openssh.sshd": false}},
-		"none":     {"disabled services = {\n}\n", map[string]bool{}},
+		"running": {edit: func(s *launchd.Service) {
+			s.State, s.PID, s.Runs, s.ImmediateReason, s.Properties = "running", 3246, 1, "speculative", alive
+		}},
+		"draining": {draining: true, edit: func(s *launchd.Service) {
+			s.State, s.PID, s.Runs, s.ImmediateReason, s.Properties = "SIGTERMed", 3246, 1, "speculative", alive
+		}},
+		"not-running": {edit: func(s *launchd.Service) {
+			s.State, s.Runs, s.LastExitCode, s.RunInterval, s.Properties = "not running", 2, new(0), time.Minute, timed
+		}},
+		"pended": {edit: func(s *launchd.Service) {
+			s.State, s.PendedSpawn, s.RunInterval, s.Properties = "not running", "speculative", time.Minute, timed
+		}},
+		"crash-loop": {edit: func(s *launchd.Service) {
+			s.State, s.Runs, s.LastExitCode, s.JobState, s.MinimumRuntime, s.Properties = "spawn scheduled", 22138, new(78), "spawn failed", 30*time.Second, timed
+		}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := ParseDisabled([]byte(tt.text))
-			if err != nil {
-				t.Fatal(err)
+			want := job
+			tt.edit(&want)
+			got := parse(t, capture(t, name))
+			if got.Fields["spawn type"] == "" || got.Fields["asid"] != "100057" || got.Blocks["resource coalition"] == "" {
+				t.Errorf("the rest is lost: %v", got.Fields)
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if got.Draining() != tt.draining {
+				t.Errorf("Draining = %v", got.Draining())
+			}
+			got.Fields, got.Blocks = nil, nil
+			if diff := cmp.Diff(&want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	if got, err := ParseDisabled([]byte("Bad request.\n")); err == nil {
-		t.Errorf("other text gives %v", got)
+}
+
+func TestParseServiceKnowsEveryState(t *testing.T) {
+	text := capture(t, "running")
+	for state, draining := range map[string]bool{
+		"not running": false, "spawn scheduled": false, "spawning": false, "spawned": false, "xpcproxy": false, "running": false,
+		"waiting": false, "exited": false, "SIGTERMed": true, "SIGKILLed": true, "languishing": true,
+	} {
+		s := parse(t, strings.Replace(text, "\tstate = running", "\tstate = "+state, 1))
+		if s.State != state || s.Draining() != draining {
+			t.Errorf("State = %q, Draining %v, want %q, %v", s.State, s.Draining(), state, draining)
+		}
 	}
 }
 
-func TestParseList(t *testing.T) {
-	got, err := ParseList([]byte("PID\tStatus\tLabel\n884\t0\tcom.example.a\n-\t-9\tcom.example.b\n-\t78\tcom.example.c\n-\t???\tcom.example.d\n"))
-	if err != nil {
-		t.Fatal(err)
+func TestParseServiceReadsTheEndOfTheLastRun(t *testing.T) {
+	text := capture(t, "not-running")
+	tests := map[string]launchd.Service{
+		"last exit code = (never exited)":              {},
+		"last exit code = (abandoned)":                 {},
+		"last exit code = 0":                           {LastExitCode: new(0)},
+		"last exit code = 78: EX_CONFIG":               {LastExitCode: new(78)},
+		"last terminating signal = Killed: 9":          {LastSignal: "Killed: 9"},
+		"last exit reason = OS_REASON_CODESIGNING":     {LastExitReason: "OS_REASON_CODESIGNING"},
+		"last exit code = 99999999999999999999":        {},
+		"last terminating signal = Terminated: 15":     {LastSignal: "Terminated: 15"},
+		"last exit code = 1\n\tsuccessive crashes = 3": {LastExitCode: new(1)},
 	}
-	want := []ListEntry{
-		{"com.example.a", 884, new(0)},
-		{"com.example.b", 0, new(-9)},
-		{"com.example.c", 0, new(78)},
-		{"com.example.d", 0, nil},
+	for line, want := range tests {
+		s := parse(t, strings.Replace(text, "last exit code = 0", line, 1))
+		got := launchd.Service{LastExitCode: s.LastExitCode, LastSignal: s.LastSignal, LastExitReason: s.LastExitReason}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", line, diff)
+		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+}
+
+// launchctl prints arguments raw, whatever they hold.
+func TestParseServiceOfHostileArguments(t *testing.T) {
+	scripts := []string{
+		"a\nb", "if true\n}\nfi", "}\n", "\t}", "\tpid = 1\n\tstate = SIGTERMed", "x = {", "\targuments = {\n\t\tno\n\t}", "", "\n\n",
+		"\tlast exit code = 7", "=> = {", "\tproperties = keepalive",
 	}
-	if got, err := ParseList([]byte("hello\n")); err == nil {
-		t.Errorf("other text gives %v", got)
+	for _, script := range scripts {
+		argv := []string{"/bin/sh", "-c", script, "last"}
+		text := strings.Replace(capture(t, "running"), "\t\t/usr/local/bin/agent\n\t\tserver/index.ts\n", "\t\t"+strings.Join(argv, "\n\t\t")+"\n", 1)
+		s := parse(t, text)
+		if !s.HasArguments(argv) || s.HasArguments(argv[:3]) {
+			t.Errorf("%q: HasArguments is wrong; block %q", script, s.Blocks["arguments"])
+		}
+		if s.PID != 3246 || s.State != "running" || s.LastExitCode != nil || s.Environment["PORT"] != "11010" || len(s.Properties) != 5 {
+			t.Errorf("%q: state %q, pid %d, last exit %v, properties %q", script, s.State, s.PID, s.LastExitCode, s.Properties)
+		}
+	}
+}
+
+func TestParseServiceRefusesOtherText(t *testing.T) {
+	for _, text := range []string{"", "\n", "gui/501", "\tx = {", " = {", "Could not find service", strings.Repeat("x", 5<<20)} {
+		if s, err := launchd.ParseService([]byte(text)); err == nil {
+			t.Errorf("ParseService(%.20q) = %+v", text, s)
+		}
 	}
 }
 
 func FuzzParseService(f *testing.F) {
-	for _, name := range []string{"running", "not-running", "crash-loop"} {
-		f.Add([]byte(printed(f, name)))
+	for _, name := range []string{"running", "draining", "not-running", "pended", "crash-loop"} {
+		f.Add([]byte(capture(f, name)))
 	}
-	f.Add([]byte("a = {\n\targuments = {\n\t\tx\n}\n\t}\nx\n\targuments = {\n\tpid = 7\n}"))
+	f.Add([]byte("a = {\n\targuments = {\n\t\tx\n}\n\t}\n\t}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := ParseService(data)
-		if err == nil && (s.Target == "" || s.PID < 0 || s.Runs < 0 || s.MinimumRuntime < 0) {
-			t.Errorf("%+v", s)
+		s, err := launchd.ParseService(data)
+		if err != nil {
+			return
+		}
+		if s.Target == "" || s.PID < 0 || s.Runs < 0 || s.Fields == nil || s.Blocks == nil {
+			t.Errorf("service = %+v", s)
+		}
+		if s.LastExitCode != nil && *s.LastExitCode < 0 {
+			t.Errorf("last exit code %d", *s.LastExitCode)
+		}
+		size := 0
+		for _, b := range s.Blocks {
+			size += len(b)
+		}
+		if size > len(data)+len(s.Blocks) {
+			t.Errorf("%d bytes of blocks from %d", size, len(data))
 		}
 	})
 }
 
-func FuzzParseDisabled(f *testing.F) {
-	f.Add([]byte("\n\tdisabled services = {\n\t\t\"a\" => disabled\n\t}\n"))
-	f.Add([]byte("disabled services = {\n\t\"\" => \" => true\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, err := ParseDisabled(data); err == nil && got == nil {
-			t.Error("neither a result nor an error")
+// Whatever the arguments are, those of a printed service are recognised.
+func FuzzHasArguments(f *testing.F) {
+	f.Add("a", "b")
+	f.Add("}\n\t}", "\n\t}\n\t\tx")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		argv := []string{"/bin/sh", a, b}
+		text := fmt.Sprintf("gui/501/x = {\n\tstate = running\n\n\targuments = {\n\t\t%s\n\t}\n\n\tpid = 7\n}\n", strings.Join(argv, "\n\t\t"))
+		s := parse(t, text)
+		// An argument that itself holds the end of the block cannot be told
+		// from the end.
+		if strings.Contains(a+"\n"+b, "\t}") {
+			return
 		}
-	})
-}
-
-func FuzzParseList(f *testing.F) {
-	f.Add([]byte("PID\tStatus\tLabel\n1\t0\ta\n-\t-9\tb\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := ParseList(data)
-		if err == nil && got == nil {
-			t.Error("neither a result nor an error")
-		}
-		for _, e := range got {
-			if e.Label == "" || e.PID < 0 {
-				t.Errorf("%+v", e)
-			}
+		if !s.HasArguments(argv) || s.PID != 7 || s.State != "running" {
+			t.Errorf("argv %q: block %q, pid %d", argv, s.Blocks["arguments"], s.PID)
 		}
 	})
 }
