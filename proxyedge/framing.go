@@ -81,7 +81,7 @@ func (f *framing) step(c byte) error {
 			return malformed("malformed chunk size")
 		case c == '\r':
 			f.state = chunkSizeLF
-		case c == ';' || c == ' ' || c == '\t':
+		case c == ';':
 			f.state, f.ext = chunkExt, 0
 		default:
 			return malformed("malformed chunk size")
