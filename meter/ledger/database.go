@@ -48,7 +48,6 @@ type database struct {
 }
 
 // openDatabase opens, checks and migrates the database at path, or makes it.
-
 func openDatabase(ctx context.Context, path string, steps []string, busy time.Duration) (_ *database, err error) {
 	// SQLite would make it with the umask's mode; its -wal and -shm copy it.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -58,6 +57,59 @@ func openDatabase(ctx context.Context, path string, steps []string, busy time.Du
 	case !errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("make database: %w", err)
 	}
+	d, err := connectDatabase(ctx, path, busy)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	if err := check(ctx, d.db, "quick_check"); err != nil {
+		return nil, err
+	}
+	backup := func(version int) string {
+		return fmt.Sprintf("%s.schema%d-%s.bak", path, version, stamp(time.Now()))
+	}
+	if err := migrate(ctx, d.db, steps, backup); err != nil {
+		return nil, err
+	}
+	if err := d.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// attachDatabase opens the database at path beside its writer, and leaves the
+// schema to that.
+func attachDatabase(ctx context.Context, path string, steps []string, busy time.Duration) (_ *database, err error) {
+	d, err := connectDatabase(ctx, path, busy)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.close()
+		}
+	}()
+	version, err := schemaVersion(ctx, d.db)
+	switch {
+	case err != nil:
+		return nil, err
+	case version > len(steps):
+		return nil, fmt.Errorf("open database: %w", ErrNewerSchema)
+	case version < len(steps):
+		return nil, fmt.Errorf("open database: %w", ErrOlderSchema)
+	}
+	if err := d.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// connectDatabase opens a database that is there, for writing.
+func connectDatabase(ctx context.Context, path string, busy time.Duration) (*database, error) {
 	db, err := sql.Open("sqlite", dsn(path, url.Values{"mode": {"rw"}, "_txlock": {"immediate"}},
 		"busy_timeout("+strconv.FormatInt(busy.Milliseconds(), 10)+")",
 		"journal_mode(WAL)",
@@ -78,34 +130,24 @@ func openDatabase(ctx context.Context, path string, steps []string, busy time.Du
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db.SetMaxOpenConns(1)
-	d := &database{db: db, path: path}
-	defer func() {
-		if err != nil {
-			d.close()
-		}
-	}()
 	if err := checkVersion(ctx, db); err != nil {
-		return nil, err
+		return nil, errors.Join(err, db.Close())
 	}
-	if err := check(ctx, db, "quick_check"); err != nil {
-		return nil, err
+	return &database{db: db, path: path}, nil
+}
+
+// prepare readies d for store.
+func (d *database) prepare(ctx context.Context) (err error) {
+	if d.file, err = os.Stat(d.path); err != nil {
+		return fmt.Errorf("open database: %w", err)
 	}
-	backup := func(version int) string {
-		return fmt.Sprintf("%s.schema%d-%s.bak", path, version, stamp(time.Now()))
+	if d.project, err = d.db.PrepareContext(ctx, insertProject); err != nil {
+		return fmt.Errorf("prepare: %w", err)
 	}
-	if err := migrate(ctx, db, steps, backup); err != nil {
-		return nil, err
+	if d.request, err = d.db.PrepareContext(ctx, insertRequest); err != nil {
+		return fmt.Errorf("prepare: %w", err)
 	}
-	if d.file, err = os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	if d.project, err = db.PrepareContext(ctx, insertProject); err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
-	}
-	if d.request, err = db.PrepareContext(ctx, insertRequest); err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
-	}
-	return d, nil
+	return nil
 }
 
 func (d *database) close() error { return d.db.Close() }

@@ -20,7 +20,8 @@
 //
 // Begin and Finish never wait for the database, whether it is locked, full,
 // corrupt or still migrating: the journal grows and is stored later. A corrupt
-// database is renamed, never deleted, and a new one takes its place. A journal
+// database is renamed, never deleted, a new one takes its place, and what can
+// be read of the old one is brought into it; [Recover] does that too. A journal
 // on a full disk gives up a reserve that it allocated before, then rows stay
 // in memory, bounded; when that fills up too, [Ledger.Storable] says so. All
 // of it is tried again without being asked, and [Ledger.Status] tells.
@@ -29,6 +30,13 @@
 //
 // [Reader] works beside a daemon and without one, and sees what still lies in
 // the journal. Times have a resolution of a microsecond and are UTC.
+//
+// # Upkeep
+//
+// [Check], [Backup], [Recover] and [Backfill] work beside a daemon and without
+// one; those that write do so in transactions of some milliseconds. So does
+// the deletion of rows older than Config.KeepDays. It frees pages for later
+// rows, and the file does not shrink.
 //
 // # What it does not do
 //

@@ -92,3 +92,69 @@ func ExampleReader() {
 	// shop 2 1250000
 	// 2026-11-23 2 1250000
 }
+
+func ExampleCheck() {
+	dir, remove := stateDir()
+	defer remove()
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, ledger.Config{Dir: dir, KeepDays: 90})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := l.Flush(ctx); err != nil {
+		log.Fatal(err)
+	}
+	rep, err := ledger.Check(ctx, dir, false)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("rows", rep.Rows, "in use", rep.InUse, "problem", rep.Err)
+	if err := l.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output: rows 0 in use true problem <nil>
+}
+
+func ExampleCursor() {
+	dir, remove := stateDir()
+	defer remove()
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, ledger.Config{Dir: dir})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		if err := l.Finish(ledger.Row{ID: id, RequestedAt: time.Unix(0, 0)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	r, err := ledger.OpenReader(ctx, dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	next := "" // what a client sends back
+	for range 2 {
+		after, err := ledger.ParseCursor(next)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("page")
+		for row, err := range r.Rows(ctx, ledger.Query{Newest: true, Limit: 2, After: after}) {
+			if err != nil {
+				log.Fatal(err)
+			}
+			fmt.Println(row.ID)
+			next = ledger.CursorAt(row).String()
+		}
+	}
+	if err := l.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// page
+	// c
+	// b
+	// page
+	// a
+}

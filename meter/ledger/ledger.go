@@ -23,6 +23,11 @@ var (
 	ErrJournaled = errors.New("rows are in the journal, not in the database yet")
 	// ErrNewerSchema means that a newer release wrote the database.
 	ErrNewerSchema = errors.New("the database was written by a newer halton-meter; upgrade this one")
+	// ErrOlderSchema means that the database awaits its migration, which is
+	// for the Ledger to do: its process may still be of an older release.
+	ErrOlderSchema = errors.New("the database was written by an older halton-meter; restart its daemon")
+	// ErrInUse means that a Ledger is open on the directory and in the way.
+	ErrInUse = errors.New("a daemon has the ledger open")
 )
 
 // Config is what a Ledger needs. Only Dir has no default.
@@ -38,6 +43,9 @@ type Config struct {
 	// beyond it are read back from the journal later. It counts in earnest
 	// when the journal fails too: then they have no other place.
 	MaxPending int
+	// KeepDays is how many days a row is kept; zero means for ever. Older
+	// rows are deleted after Open, and then daily.
+	KeepDays int
 	// Logger gets the ledger's events; nil discards them.
 	Logger *slog.Logger
 }
@@ -69,6 +77,8 @@ type tuning struct {
 	firstWait, maxWait time.Duration
 	// housekeeping is the pause between two looks at the journal.
 	housekeeping time.Duration
+	// retainEvery is the pause between two deletions of old rows.
+	retainEvery time.Duration
 }
 
 func defaultTuning() tuning {
@@ -80,6 +90,7 @@ func defaultTuning() tuning {
 		firstWait:    100 * time.Millisecond,
 		maxWait:      5 * time.Second,
 		housekeeping: time.Second,
+		retainEvery:  24 * time.Hour,
 	}
 }
 
@@ -99,6 +110,9 @@ type Ledger struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 	wake chan struct{} // a row, a flush or a repaired journal is there
+
+	// recovering is held by the goroutine that reads corrupt databases.
+	recovering sync.Mutex
 
 	mu      sync.Mutex
 	closed  bool
@@ -172,7 +186,7 @@ func open(ctx context.Context, c Config, t tuning) (*Ledger, error) {
 	}
 	// A second writer would take the first one's open exchanges for dead
 	// ones. Without this lock it keeps to its own segments.
-	if l.owner, err = filelock.Try(filepath.Join(journalDir, "lock")); err == nil {
+	if l.owner, err = filelock.Try(ownerLock(dir)); err == nil {
 		l.old = old
 	} else {
 		l.log.Error("ledger.journal.shared", "error", err)
@@ -181,6 +195,9 @@ func open(ctx context.Context, c Config, t tuning) (*Ledger, error) {
 	l.stop = stop
 	l.work.Go(func() { l.write(run) })
 	l.work.Go(func() { l.keepHouse(run) })
+	if c.KeepDays > 0 {
+		l.work.Go(func() { l.retain(run) })
+	}
 	return l, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"time"
 )
@@ -37,7 +36,8 @@ func migrations() ([]string, error) {
 var ErrForeign = errors.New("db.sqlite was not written by halton-meter; move it away")
 
 // migrate brings the schema of db to the last step. Before it changes a
-// database that holds rows, it copies it to the file backup(version).
+// database that holds rows, it copies it to the file backup(version); a nil
+// backup is for a database that is a copy already.
 func migrate(ctx context.Context, db *sql.DB, steps []string, backup func(version int) string) error {
 	version, err := schemaVersion(ctx, db)
 	if err != nil {
@@ -46,8 +46,8 @@ func migrate(ctx context.Context, db *sql.DB, steps []string, backup func(versio
 	if version > len(steps) {
 		return fmt.Errorf("migrate database from schema %d, with %d known: %w", version, len(steps), ErrNewerSchema)
 	}
-	if version > 0 && version < len(steps) {
-		if err := vacuumInto(ctx, db, backup(version)); err != nil {
+	if backup != nil && version > 0 && version < len(steps) {
+		if err := vacuumInto(ctx, db, backup(version), nil); err != nil {
 			return fmt.Errorf("back up database before its migration: %w", err)
 		}
 	}
@@ -102,28 +102,5 @@ func schemaVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 }
 
 const applicationID = 0x484d7472 // as in migrations/001_ledger.sql
-
-// vacuumInto copies db whole into a new file at dst. Copying the file itself
-// would miss what still lies in the write-ahead log.
-func vacuumInto(ctx context.Context, db *sql.DB, dst string) error {
-	tmp := dst + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	// VACUUM INTO accepts an empty file, and keeps its mode.
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp)
-	defer f.Close()
-	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", tmp); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(tmp, dst)
-}
 
 func stamp(t time.Time) string { return t.UTC().Format("20060102T150405.000000Z") }

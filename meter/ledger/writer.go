@@ -108,6 +108,7 @@ func (l *Ledger) writeSession(ctx context.Context) (stored bool, err error) {
 		return false, err
 	}
 	l.worked()
+	l.work.Go(func() { l.recoverAside(ctx) })
 	wait := l.t.firstWait
 	for {
 		if err := l.next(ctx); err != nil {
@@ -124,7 +125,9 @@ func (l *Ledger) writeSession(ctx context.Context) (stored bool, err error) {
 		case err == nil:
 			stored, wait = true, l.t.firstWait
 			l.worked()
-			l.sweep()
+			// An idle ledger should leave next to nothing to read for the
+			// replay and for readers.
+			l.sweep(l.journal.segmentBytes / 16)
 		case isPassing(err):
 			l.failed(err)
 			l.pause(ctx, &wait)
@@ -272,13 +275,12 @@ func (l *Ledger) sealedBehind() *segment {
 	return nil
 }
 
-// sweep removes the segments that nothing needs any more.
-func (l *Ledger) sweep() {
+// sweep removes the segments that nothing needs any more, the active one too
+// if it is larger than keep.
+func (l *Ledger) sweep(keep int64) {
 	l.mu.Lock()
 	j := l.journal
-	// An idle ledger should leave next to nothing to read for the replay and
-	// for readers.
-	if j.err == nil && j.active().size > j.segmentBytes/16 && j.active().done() {
+	if j.err == nil && j.active().size > keep && j.active().done() {
 		j.err = j.withReserve(func() error { return j.rotate(false) })
 	}
 	done := j.takeDone(false)
