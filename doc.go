@@ -19,7 +19,7 @@
 //     that have none.
 //   - portalloc: named loopback ports with fallbacks, returned as open
 //     listeners.
-//   - proxyedge: a fail-open CONNECT proxy in front of a local service.
+//   - proxyedge: a fail-open proxy in front of a local service.
 //   - meter: the metering daemon, assembled from the rooms beneath it.
 //
 // # The rooms of the meter

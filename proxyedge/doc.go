@@ -1,9 +1,9 @@
-// Package proxyedge is a fail-open CONNECT proxy in front of a local service.
+// Package proxyedge is a fail-open proxy in front of a local service.
 //
-// An [Edge] owns the port that clients use. While the daemon behind it is
-// healthy, the edge chains tunnels to metered hosts to the daemon; at every
-// other time, and for every other host, it tunnels straight to the
-// destination. No state of the daemon makes a client's connection fail: a
+// An [Edge] owns the port that clients use: as a proxy, for CONNECT and plain
+// http requests, or as a base URL, see [Route]. While the daemon behind it is
+// healthy, the edge chains what goes to metered hosts to the daemon; at every
+// other time, and for every other host, it goes straight to the destination. No state of the daemon makes a client's connection fail: a
 // daemon that is down, hung, restarting or replaced by a stranger costs at
 // most a bounded wait, and the loss is counted in [Status].
 //
@@ -46,9 +46,24 @@
 // After the proof the edge answers the client and relays, and keeps what the
 // client sends until the daemon's first byte arrives. Up to that byte a
 // failure of the daemon is repaired: the kept bytes go to the destination on
-// a direct tunnel. After it the tunnel never switches. Only TLS is chained: a
-// TLS client sends no request before the server's first byte, so that nothing
-// can reach the destination twice.
+// a direct tunnel. After it the tunnel never switches. Of tunnels only TLS is
+// chained: a TLS client sends no request before the server's first byte, so
+// that nothing can reach the destination twice.
+//
+// # Requests
+//
+// A request to a base URL, or in absolute form, is forwarded by the edge
+// itself: to the daemon, in a tunnel of its own that is marked as [Chain.Plain]
+// in the sealed field, or over TLS to the target. Here the proof is the commit
+// point, since a service may think for minutes before its first byte. If the
+// daemon dies after it, the client's connection is closed as the service's
+// own death would have done, and nothing is repeated.
+//
+// Path, query, header and body arrive as they were sent, piece by piece, with
+// trailers, 100-continue and WebSocket upgrades. Host becomes the target's;
+// Halton-*, Proxy-* and what belongs to one connection (RFC 9110 section
+// 7.6.1) end here. A request that two parsers could read differently is
+// answered with 400.
 //
 // # Ownership
 //
@@ -59,6 +74,6 @@
 // # What it does not do
 //
 // It does not look into TLS, resolve names for metered hosts while the daemon
-// is healthy, answer 407, speak HTTP/2 or SOCKS to clients, or authenticate
-// them: listen on loopback only.
+// is healthy, answer 407, speak HTTP/2 or SOCKS, or authenticate clients:
+// listen on loopback only.
 package proxyedge

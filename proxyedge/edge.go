@@ -64,7 +64,7 @@ type Edge struct {
 	HeadTimeout   time.Duration // for the whole request head; zero: 10 s
 	DialTimeout   time.Duration // for the direct path; zero: 30 s
 	LingerTimeout time.Duration // silence of the open half of a half-closed tunnel; zero: 1 h
-	Grace         time.Duration // for open tunnels when Serve ends; zero: 5 s, negative: none
+	Grace         time.Duration // for open tunnels and requests when Serve ends; zero: 5 s, negative: none
 
 	MaxHead   int // bytes of a request head; zero: 64 KiB
 	KeepBytes int // bytes kept until the commit point; zero: 16 KiB

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Why a tunnel was not metered. A daemon that refuses a tunnel adds reasons of
+// Why a tunnel or a request was not metered. A daemon that refuses one adds reasons of
 // its own, such as "learned" or "draining".
 const (
 	ReasonNotMetered  = "not_metered"  // nobody wants this host metered
@@ -30,7 +30,7 @@ type Status struct {
 	OffReason string    `json:"off_reason,omitempty"`
 	OffDetail string    `json:"off_detail,omitempty"`
 
-	Open int64 `json:"open"` // tunnels that are open now
+	Open int64 `json:"open"` // tunnels and requests that are open now
 	Counts
 
 	// Reasons splits Passthrough.
@@ -47,10 +47,11 @@ type HostStatus struct {
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 }
 
-// Counts are counted once a tunnel. The bytes of all tunnels are counted as
-// they pass, those of a host when a tunnel ends.
+// Counts are counted once a tunnel, and once a request that is no CONNECT. The
+// bytes of all are counted as they pass, those of a host at the end of each;
+// a request's include its head and its answer's.
 type Counts struct {
-	Metered     uint64 `json:"metered"`     // reached the daemon's first byte
+	Metered     uint64 `json:"metered"`     // tunnels that reached the daemon's first byte, requests that it took
 	Passthrough uint64 `json:"passthrough"` // went direct, for whatever reason
 	Lost        uint64 `json:"lost"`        // passthrough of hosts that should have been metered
 	Failed      uint64 `json:"failed"`      // the destination could not be reached

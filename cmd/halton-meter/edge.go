@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 
@@ -35,6 +36,7 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	}
 	edge := &proxyedge.Edge{
 		Metered: provider.IsMetered,
+		Routes:  routes(),
 		Daemon:  a.daemonAddress,
 		Key: func() []byte {
 			key, err := secret.Read(a.paths.EdgeKey())
@@ -51,8 +53,11 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	}
 	if pool, err := roots(conf); err != nil {
 		log.Error("edge.config.ignored", "error", err.Error())
-	} else if edge.Dial, err = dialer(conf, pool); err != nil {
-		log.Error("edge.config.ignored", "error", err.Error())
+	} else {
+		edge.RootCAs = pool
+		if edge.Dial, err = dialer(conf, pool); err != nil {
+			log.Error("edge.config.ignored", "error", err.Error())
+		}
 	}
 	control := &edgectl.Control{
 		Edge: edge, Socket: a.paths.EdgeSocket(), Counters: a.paths.EdgeCounters(),
@@ -64,6 +69,15 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	err = edge.Serve(ctx, ln)
 	log.Info("edge.exit")
 	return err
+}
+
+// routes are the base URLs for clients that take no proxy.
+func routes() []proxyedge.Route {
+	var all []proxyedge.Route
+	for _, u := range provider.BaseURLs() {
+		all = append(all, proxyedge.Route{Prefix: u.Prefix, Target: &url.URL{Scheme: "https", Host: u.Host}})
+	}
+	return all
 }
 
 // daemonAddress is where the daemon's record says it listens, as long as the
