@@ -193,8 +193,8 @@ func (w *world) crashSupervisor() {
 		if err := atomicfile.Write(clockFile(w.dir), []byte(strconv.Itoa(w.now+jump)), 0o600); err != nil {
 			w.Fatal(err)
 		}
-		w.model.now += jump
-		w.model.exited()
+		w.now += jump
+		w.exited()
 		return
 	}
 	w.setClock(w.now + jump)

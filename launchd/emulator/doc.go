@@ -14,8 +14,9 @@
 //
 // A [Supervisor] is one process per Dir, held apart by a lock. It is started
 // by the first [Launchctl] that needs it, outlives that client, and ends by
-// itself when it has had nothing to look after for a while, when its context
-// ends, or when Dir is deleted; in each case it takes down its jobs first.
+// itself when it has had nothing to look after for a while, or when its context
+// ends, and takes down its jobs first. A Dir that is deleted or moved away ends
+// nothing, until another supervisor is at work in a new one of its name.
 // After a crash or kill -9 its jobs live on; the next supervisor in Dir finds
 // them in its state file and adopts them, each known by its number, its start
 // and the run of the system, so that a clock that was set meanwhile does not

@@ -223,11 +223,12 @@ func (p *page) sockets(j *job) {
 	for _, s := range j.sockets {
 		p.line("\t%q = {", s.name)
 		p.line("\t\ttype = %s", cmp.Or(s.spec.SockType, "stream"))
-		if s.network == "tcp" {
+		switch s.network {
+		case "tcp":
 			host, _, _ := net.SplitHostPort(s.address)
 			p.line("\t\tnode name = %s", host)
 			p.line("\t\tservice name = %s", s.port())
-		} else if s.network == "unix" {
+		case "unix":
 			p.line("\t\tpath = %s", s.address)
 		}
 		open := 0

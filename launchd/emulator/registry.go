@@ -29,7 +29,7 @@ type registry struct {
 	disabled map[string]bool
 	clients  int // greeted and not yet answered
 	stopping bool
-	orphaned bool // Dir is gone
+	orphaned bool // Dir belongs to another supervisor now
 
 	calls chan func()
 	done  chan struct{} // closed when the loop has ended

@@ -81,7 +81,7 @@ func TestParseArgsRefuses(t *testing.T) {
 }
 
 func FuzzParseArgs(f *testing.F) {
-	for _, line := range []string{"print gui/501/x", "kill -9 gui/501/x", "bootout --wait system/x", "error 0x5", "kickstart -kp user/0/a/b"} {
+	for _, line := range []string{"print gui/501/x", "kill -9 gui/501/x", "bootout --wait system/x", "error 0x5", "kickstart -kp user/0/a/b", "load -wS Aqua a", "unload -D all -F a b"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

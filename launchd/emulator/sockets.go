@@ -113,7 +113,7 @@ func portOf(service *launchd.IntOrString) (string, error) {
 	if service.Str == nil {
 		return strconv.Itoa(service.Int), nil
 	}
-	port, err := net.LookupPort("tcp", *service.Str)
+	port, err := net.LookupPort("tcp", *service.Str) //nolint:noctx // services(5) is a file
 	if err != nil {
 		return "", fmt.Errorf("find its port: %w", err)
 	}
@@ -152,7 +152,7 @@ func (s *socket) open() (err error) {
 func (s *socket) setOwner() error {
 	mode, uid, gid := fs.FileMode(defaultPathMode), -1, -1
 	if s.spec.SockPathMode != nil {
-		mode = fs.FileMode(*s.spec.SockPathMode) & fs.ModePerm
+		mode = fs.FileMode(*s.spec.SockPathMode & int(fs.ModePerm))
 	}
 	if s.spec.SockPathOwner != nil {
 		uid = *s.spec.SockPathOwner
@@ -234,6 +234,7 @@ func (s *socket) pending() bool {
 }
 
 func readable(fd uintptr) bool {
+	//nolint:gosec // descriptors are small numbers
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, 0)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -49,8 +48,10 @@ type Supervisor struct {
 	After func(time.Duration) <-chan time.Time
 }
 
-// Run supervises until it is idle, its Dir is deleted or ctx ends, and then
-// takes down all jobs before it returns. It returns [ErrRunning] if another
+// Run supervises until it is idle, ctx ends, or another supervisor has come to
+// a new directory in the place of its Dir, and then takes down all jobs before
+// it returns. That its Dir is deleted or moved away is no reason to end: jobs
+// that others depend on run on. It returns [ErrRunning] if another
 // supervisor is at work in Dir.
 func (s *Supervisor) Run(ctx context.Context) error {
 	lock, err := s.lock(ctx)
@@ -72,7 +73,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	go r.accept(ln)
 	r.loop(ctx, func() bool {
 		st, err := os.Stat(filepath.Join(s.Dir, lockFile))
-		return errors.Is(err, fs.ErrNotExist) || (err == nil && !os.SameFile(st, locked))
+		return err == nil && !os.SameFile(st, locked)
 	})
 	close(r.done)
 	ln.Close()
@@ -131,7 +132,7 @@ func (s *Supervisor) after(d time.Duration) <-chan time.Time {
 
 // loop is the one goroutine that touches the registry. All others send it
 // functions to run.
-func (r *registry) loop(ctx context.Context, dirGone func() bool) {
+func (r *registry) loop(ctx context.Context, replaced func() bool) {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
 	end := ctx.Done()
@@ -157,8 +158,8 @@ func (r *registry) loop(ctx context.Context, dirGone func() bool) {
 				return
 			}
 		case <-tick.C:
-			if !r.stopping && dirGone() {
-				r.log.Warn("launchd.directory.gone", "dir", r.sup.Dir)
+			if !r.stopping && replaced() {
+				r.log.Warn("launchd.directory.replaced", "dir", r.sup.Dir)
 				r.orphaned = true
 				r.stop()
 			}

@@ -122,33 +122,47 @@ func TestTwoAtOnceEndWithOneSupervisor(t *testing.T) {
 	}
 }
 
+// stoppable is a job that tells its pid, and says bye.
+const stoppable = "trap 'echo bye >&3; exit 0' TERM; echo $$ >&3" + forever
+
 func TestASupervisorTakesItsJobsAlong(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(*testing.T, *bench){
-		"on SIGTERM": func(t *testing.T, b *bench) { kill(t, b.supervisor(), syscall.SIGTERM) },
-		"when its directory is deleted": func(t *testing.T, b *bench) {
-			if err := os.RemoveAll(b.Dir); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, emulator.Knobs{}, "trap 'echo bye >&3; exit 0' TERM; echo $$ >&3"+forever)
-			b.job.KeepAlive = &launchd.KeepAlive{Always: true}
-			b.bootstrap()
-			pid, supervisor := atoi(t, b.next()), b.supervisor()
-			// From here on nothing more is written into the directory.
-			b.until("running", func(s *launchd.Service) bool { return s.State == "running" })
-			end(t, b)
-			if got := b.next(); got != "bye" {
-				t.Fatalf("job says %q", got)
-			}
-			awaitDeath(t, pid)
-			awaitDeath(t, supervisor)
-			b.code(113, "print", b.target())
-		})
+	b := newBench(t, emulator.Knobs{}, stoppable)
+	b.job.KeepAlive = &launchd.KeepAlive{Always: true}
+	b.bootstrap()
+	pid, supervisor := atoi(t, b.next()), b.supervisor()
+	kill(t, supervisor, syscall.SIGTERM)
+	if got := b.next(); got != "bye" {
+		t.Fatalf("job says %q", got)
 	}
+	awaitDeath(t, pid)
+	awaitDeath(t, supervisor)
+	b.code(113, "print", b.target())
+}
+
+// Somebody deletes the directory: what depends on the jobs must not notice.
+// Only a supervisor in a new directory of that name ends the old one.
+func TestJobsOutliveTheDirectory(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, emulator.Knobs{}, stoppable)
+	b.job.KeepAlive = &launchd.KeepAlive{Always: true}
+	b.job.ThrottleInterval = new(1)
+	b.bootstrap()
+	first, supervisor := atoi(t, b.next()), b.supervisor()
+	// From here on nothing more is written into the directory.
+	b.until("running", func(s *launchd.Service) bool { return s.State == "running" })
+	if err := os.RemoveAll(b.Dir); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, first, syscall.SIGKILL)
+	second := atoi(t, b.next())
+	b.code(0, "setenv", "A", "b")
+	if got := b.next(); got != "bye" {
+		t.Fatalf("job says %q", got)
+	}
+	awaitDeath(t, second)
+	awaitDeath(t, supervisor)
+	b.code(113, "print", b.target())
 }
 
 func TestASupervisorThatCannotStart(t *testing.T) {

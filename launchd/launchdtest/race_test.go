@@ -132,12 +132,12 @@ func TestBootoutThenLoad(t *testing.T) {
 // A refusal that no retry cures ends the first attempt and says why.
 func TestLoadDoesNotRetryWhatStaysWrong(t *testing.T) {
 	t.Parallel()
-	rewrite := func(t *testing.T, plist, old, new string) {
+	rewrite := func(t *testing.T, plist, from, to string) {
 		data, err := os.ReadFile(plist)
-		if err != nil || !bytes.Contains(data, []byte(old)) {
-			t.Fatalf("no %q in the plist: %v", old, err)
+		if err != nil || !bytes.Contains(data, []byte(from)) {
+			t.Fatalf("no %q in the plist: %v", from, err)
 		}
-		if err := os.WriteFile(plist, bytes.Replace(data, []byte(old), []byte(new), 1), 0o600); err != nil {
+		if err := os.WriteFile(plist, bytes.Replace(data, []byte(from), []byte(to), 1), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,7 +146,7 @@ func TestLoadDoesNotRetryWhatStaysWrong(t *testing.T) {
 		is    error
 		says  string
 	}{
-		"disabled": {func(t *testing.T, q *quick, plist string) {
+		"disabled": {func(_ *testing.T, q *quick, _ string) {
 			// Load enables the label; a policy may disable it all the same.
 			run := q.Run
 			q.Run = func(ctx context.Context, argv, env []string) (launchd.Output, error) {
