@@ -273,6 +273,12 @@ func proxyUser(h *head) string {
 	if err != nil {
 		return ""
 	}
-	user, _, _ := strings.Cut(string(plain), ":")
+	// RFC 7617 has no colon in a user, but a project's name may have one, and
+	// clients decode it before they build this. The password is nobody's
+	// secret, so it is what follows the last colon.
+	user := string(plain)
+	if i := strings.LastIndexByte(user, ':'); i >= 0 {
+		user = user[:i]
+	}
 	return decodeUser(user)
 }

@@ -166,6 +166,7 @@ func TestProxyUser(t *testing.T) {
 	for in, want := range map[string]string{
 		basic("web:secret"):                  "web",
 		basic("web"):                         "web",
+		basic("team:web:x"):                  "team:web",
 		basic("my%20project:"):               "my project",
 		basic("50%off:"):                     "50%off",
 		basic("ä:"):                          "ä",

@@ -83,7 +83,7 @@ func TestAttribution(t *testing.T) {
 		{repo, nil, nil, "shop-api", "git"},
 		{rc, nil, nil, "billing", "rcfile"},
 		{rc, []string{"HALTON_PROJECT=env-wins"}, nil, "env-wins", "env"},
-		{repo, []string{"HALTON_PROJECT=no"}, []string{"--project", "acme"}, "acme", "proxy_url"},
+		{repo, []string{"HALTON_PROJECT=no"}, []string{"--project", "team:acme/web"}, "team:acme/web", "proxy_url"},
 	}
 	m.must(0, "start")
 	call := func(i int) {
