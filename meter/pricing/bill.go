@@ -29,7 +29,7 @@ type bucket struct {
 // buckets takes a usage apart: each billed token is in exactly one.
 var buckets = []bucket{
 	{
-		"input", func(u provider.Usage) int64 { return u.Input - u.AudioInput },
+		"input", func(u provider.Usage) int64 { return u.Input - u.AudioInput - u.ImageInput - u.VideoInput },
 		[]string{"input_mtok"},
 	},
 	{
@@ -37,7 +37,7 @@ var buckets = []bucket{
 		[]string{"input_audio_mtok", "input_mtok"},
 	},
 	{
-		"cache read", func(u provider.Usage) int64 { return u.CacheRead - u.CachedAudioInput },
+		"cache read", func(u provider.Usage) int64 { return u.CacheRead - u.CachedAudioInput - u.CachedImageInput },
 		[]string{"cache_read_mtok", "input_mtok"},
 	},
 	{
@@ -53,12 +53,32 @@ var buckets = []bucket{
 		[]string{"cache_write_1h_mtok"},
 	},
 	{
-		"output", func(u provider.Usage) int64 { return u.Output - u.AudioOutput },
+		"output", func(u provider.Usage) int64 { return u.Output - u.AudioOutput - u.ImageOutput - u.VideoOutput },
 		[]string{"output_mtok"},
 	},
 	{
 		"audio output", func(u provider.Usage) int64 { return u.AudioOutput },
 		[]string{"output_audio_mtok", "output_mtok"},
+	},
+	{
+		"image input", func(u provider.Usage) int64 { return u.ImageInput },
+		[]string{"input_image_mtok", "input_mtok"},
+	},
+	{
+		"cached image", func(u provider.Usage) int64 { return u.CachedImageInput },
+		[]string{"cache_image_read_mtok", "cache_read_mtok", "input_image_mtok", "input_mtok"},
+	},
+	{
+		"image output", func(u provider.Usage) int64 { return u.ImageOutput },
+		[]string{"output_image_mtok", "output_mtok"},
+	},
+	{
+		"video input", func(u provider.Usage) int64 { return u.VideoInput },
+		[]string{"input_video_mtok", "input_mtok"},
+	},
+	{
+		"video output", func(u provider.Usage) int64 { return u.VideoOutput },
+		[]string{"output_video_mtok", "output_mtok"},
 	},
 }
 
@@ -72,7 +92,7 @@ var callPrices = map[string]string{
 }
 
 // billable reports whether a usage can tell how much of a price's unit there
-// was. It cannot for images, video, seconds of audio or pages.
+// was. It cannot for seconds of audio or pages.
 func billable(key string) bool {
 	for _, b := range buckets {
 		if slices.Contains(b.keys, key) {
@@ -124,7 +144,7 @@ func (r rates) bill(sum *big.Int, u provider.Usage, factor int64) error {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(r)) {
-		if !billable(key) {
+		if !billable(key) || !u.ByModality && (strings.Contains(key, "image") || strings.Contains(key, "video")) {
 			return fmt.Errorf("it has a price for %q, and the usage does not tell how much of that there was", key)
 		}
 	}
@@ -173,14 +193,16 @@ func plausible(u provider.Usage) error {
 	counts := slices.AppendSeq([]int64{
 		u.Input, u.CacheRead, u.CacheWrite5m, u.CacheWrite1h, u.Output,
 		u.AudioInput, u.CachedAudioInput, u.AudioOutput,
+		u.ImageInput, u.CachedImageInput, u.ImageOutput, u.VideoInput, u.VideoOutput,
 	}, maps.Values(u.ToolCalls))
 	for _, n := range counts {
 		if n < 0 || n > maxCount {
 			return fmt.Errorf("a count of %d cannot be true", n)
 		}
 	}
-	if u.AudioInput > u.Input || u.CachedAudioInput > u.CacheRead || u.AudioOutput > u.Output {
-		return errors.New("the usage names more audio tokens than tokens")
+	if u.AudioInput+u.ImageInput+u.VideoInput > u.Input || u.CachedAudioInput+u.CachedImageInput > u.CacheRead ||
+		u.AudioOutput+u.ImageOutput+u.VideoOutput > u.Output {
+		return errors.New("the usage names more tokens of audio, images and video than tokens")
 	}
 	return nil
 }
@@ -193,7 +215,8 @@ const list = 2
 //   - https://developers.openai.com/api/docs/guides/batch
 //   - https://developers.openai.com/api/docs/guides/flex-processing, "priced at
 //     Batch API rates"
-var halved = map[string]bool{"anthropic batch": true, "openai batch": true, "openai flex": true}
+//   - https://ai.google.dev/gemini-api/docs/optimization, "50% discount"
+var halved = map[string]bool{"anthropic batch": true, "openai batch": true, "openai flex": true, "google flex": true}
 
 // tierFactor is what a service tier multiplies the prices of tokens by, in
 // halves. The tiers named last may be joined by "+"; see provider.Result.

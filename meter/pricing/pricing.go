@@ -18,8 +18,9 @@
 // as genai-prices does: where it lists no price of its own for cache reads,
 // short cache writes or audio, they cost what other input or output does. An
 // hour's cache write is the exception: it always costs more than a short one,
-// so it has its own price or none. A model that is also billed by what a usage
-// does not tell, such as images or hours, has no known cost.
+// so it has its own price or none. A model that is also billed by what the usage
+// does not tell, such as hours, or images where it does not count them apart,
+// has no known cost.
 //
 // Sums are exact: prices are whole femto-USD, and the sum over all charges is
 // rounded once, at the end, to the nearest nano-USD, halves up.
@@ -27,7 +28,7 @@
 // A cost that the book cannot tell is unknown, with the reason; it is never
 // zero, another model's price, or a price derived from another by a ratio.
 //
-// Batches, and OpenAI's flex tier, cost half of the list's prices of tokens,
+// Batches, and OpenAI's and Google's flex tiers, cost half of the list's prices of tokens,
 // and Claude Opus 4.8's fast mode the double, as the providers' documentation
 // says. The prices of other tiers are unknown.
 //

@@ -65,6 +65,14 @@ func TestCost(t *testing.T) {
 		{"audio", "openai", "gpt-audio", usage{
 			Input: 10, AudioInput: 4, Output: 5, AudioOutput: 3,
 		}, "", 6*2_500 + 4*32_000 + 2*10_000 + 3*64_000},
+		{"images", "openai", "gpt-image-1", usage{
+			Input: 10, ImageInput: 4, CacheRead: 3, CachedImageInput: 2, Output: 5, ImageOutput: 5, ByModality: true,
+		}, "", 6*5_000 + 4*10_000 + 1*1_250 + 2*2_500 + 5*40_000},
+		{"text and images out", "google", "gemini-2.5-flash-image", usage{
+			Input: 10, Output: 5, ImageOutput: 4, ByModality: true,
+		}, "", 10*300 + 1*2_500 + 4*30_000},
+		{"text where images would cost more", "google", "gemini-embedding-2", usage{Input: 7, ByModality: true}, "", 1_400},
+		{"Google's flex tier halves tokens", "google", "gemini-2.5-flash", usage{Input: 10}, "flex", 1_500},
 		{"thinking is not billed again", "openai", "gpt-5", usage{Output: 10, Thinking: 10}, "", 100_000},
 		{"nothing used", "anthropic", "claude-haiku-4-5", usage{}, "", 0},
 		{"a date in the other spelling", "openai", "gpt-4o-20241120", usage{Input: 2}, "", 5_000},
@@ -118,6 +126,9 @@ func TestCostIsUnknown(t *testing.T) {
 		{"calls that the model lists no price for", "openai", charge("gpt-4.1-nano", calls("web_search")), "", "web_search"},
 		{"negative count", "openai", charge("gpt-5", usage{Output: -1}), "", "-1"},
 		{"negative calls", "openai", charge("gpt-5", usage{ToolCalls: map[string]int64{"web_search": -1}}), "", "-1"},
+		{"images that were not counted", "google", charge("gemini-embedding-2", one), "", "image"},
+		{"more images and audio than input", "google", charge("gemini-embedding-2", usage{Input: 2, AudioInput: 1, ImageInput: 2, ByModality: true}), "", "images"},
+		{"Google's priority tier", "google", charge("gemini-2.5-flash", one), "priority", `"priority"`},
 		{"more audio than input", "openai", charge("gpt-audio", usage{Input: 1, AudioInput: 2}), "", "audio"},
 		{"absurd count", "openai", charge("gpt-5", usage{Input: math.MaxInt64, CacheRead: math.MaxInt64}), "", "cannot be true"},
 		{"absurd cost", "openai", charge("o1-pro", usage{Output: 1 << 60}), "", "too large"},

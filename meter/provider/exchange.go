@@ -165,8 +165,9 @@ func (x *exchange) result(charges []Charge, complete bool, reason string) Result
 	}
 	if len(charges) > 0 {
 		r.Charges = charges
-		r.Usage = new(Usage)
+		r.Usage = &Usage{ByModality: true}
 		for _, c := range charges {
+			r.Usage.ByModality = r.Usage.ByModality && c.Usage.ByModality
 			r.Usage.add(c.Usage)
 		}
 		r.Complete = complete
@@ -184,6 +185,7 @@ func addCharge(charges []Charge, model string, u Usage) []Charge {
 		u.ToolCalls = maps.Clone(u.ToolCalls)
 		return append(charges, Charge{Model: model, Usage: u})
 	}
+	charges[i].Usage.ByModality = charges[i].Usage.ByModality && u.ByModality
 	charges[i].Usage.add(u)
 	return charges
 }
@@ -199,9 +201,33 @@ func (u *Usage) add(v Usage) {
 	u.AudioInput += v.AudioInput
 	u.CachedAudioInput += v.CachedAudioInput
 	u.AudioOutput += v.AudioOutput
+	u.ImageInput += v.ImageInput
+	u.CachedImageInput += v.CachedImageInput
+	u.ImageOutput += v.ImageOutput
+	u.VideoInput += v.VideoInput
+	u.VideoOutput += v.VideoOutput
 	for name, n := range v.ToolCalls {
 		u.addToolCalls(name, n)
 	}
+}
+
+// modalities are the tokens of a count that were not text.
+type modalities struct{ audio, image, video int64 }
+
+// fit cuts what is more than the whole, and reports whether it had to.
+func (m *modalities) fit(whole int64) (cut bool) {
+	for _, n := range []*int64{&m.audio, &m.image, &m.video} {
+		*n = max(0, *n)
+		cut = cut || *n > whole
+		*n = min(*n, whole)
+		whole -= *n
+	}
+	return cut
+}
+
+// minus is what is left of the modalities without those of a part.
+func (m modalities) minus(part modalities) modalities {
+	return modalities{m.audio - part.audio, m.image - part.image, m.video - part.video}
 }
 
 // addToolCalls adds n calls, if any.

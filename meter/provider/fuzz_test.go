@@ -104,13 +104,14 @@ func checkResult(t *testing.T, r Result) {
 	}
 	for _, c := range r.Charges {
 		u := c.Usage
-		for _, n := range []int64{u.Input, u.CacheRead, u.CacheWrite5m, u.CacheWrite1h, u.Output, u.Thinking, u.AudioInput, u.CachedAudioInput, u.AudioOutput} {
+		for _, n := range []int64{u.Input, u.CacheRead, u.CacheWrite5m, u.CacheWrite1h, u.Output, u.Thinking, u.AudioInput, u.CachedAudioInput, u.AudioOutput, u.ImageInput, u.CachedImageInput, u.ImageOutput, u.VideoInput, u.VideoOutput} {
 			// Each of the messages and turns adds at most maxCount.
 			if n < 0 || n > 1<<62 {
 				t.Errorf("a count of %d", n)
 			}
 		}
-		if u.Thinking > u.Output || u.AudioInput > u.Input || u.AudioOutput > u.Output || u.CachedAudioInput > u.CacheRead {
+		if u.Thinking > u.Output || u.AudioInput+u.ImageInput+u.VideoInput > u.Input ||
+			u.AudioOutput+u.ImageOutput+u.VideoOutput > u.Output || u.CachedAudioInput+u.CachedImageInput > u.CacheRead {
 			t.Errorf("a part exceeds its whole: %+v", u)
 		}
 	}

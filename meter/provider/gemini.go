@@ -27,10 +27,11 @@ type gemini struct {
 
 // geminiCounts are the counts of a usage object.
 type geminiCounts struct {
-	named                          bool
-	prompt, toolPrompt, cached     int64
-	candidates, thoughts           int64
-	audioIn, audioCached, audioOut int64
+	named                      bool
+	prompt, toolPrompt, cached int64
+	candidates, thoughts       int64
+	in, inCached, out          modalities
+	inTold, outTold            bool
 }
 
 // Request implements Parser.
@@ -118,11 +119,13 @@ func (p *gemini) readUsage(value []byte) {
 		case "cachedContentTokenCount":
 			x.count(&c.cached, name, value)
 		case "promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails":
-			c.audioIn += x.audioTokens(value)
+			c.inTold = true
+			x.readModalities(&c.in, value)
 		case "cacheTokensDetails":
-			c.audioCached = x.audioTokens(value)
+			x.readModalities(&c.inCached, value)
 		case "candidatesTokensDetails":
-			c.audioOut = x.audioTokens(value)
+			c.outTold = true
+			x.readModalities(&c.out, value)
 		case "serviceTier":
 			p.tier = cmp.Or(strings.ToLower(text(value)), p.tier)
 		case "trafficType":
@@ -137,16 +140,23 @@ func (p *gemini) readUsage(value []byte) {
 	}
 }
 
-// audioTokens is how many of the tokens are audio, of a count by modality.
-func (x *exchange) audioTokens(details []byte) (sum int64) {
+// readModalities adds up a count by modality.
+func (x *exchange) readModalities(m *modalities, details []byte) {
 	elements(details, func(part []byte) {
-		if text(member(part, "modality")) == "AUDIO" && sum < maxCount {
-			var n int64
-			x.count(&n, "the audio's tokenCount", member(part, "tokenCount"))
-			sum += n
+		sum := &m.audio
+		switch text(member(part, "modality")) {
+		case "AUDIO":
+		case "IMAGE", "DOCUMENT":
+			sum = &m.image
+		case "VIDEO":
+			sum = &m.video
+		default:
+			return
 		}
+		var n int64
+		x.count(&n, "the modality's tokenCount", member(part, "tokenCount"))
+		*sum = min(*sum+n, maxCount)
 	})
-	return min(sum, maxCount)
 }
 
 // usage takes the counts apart: thoughts are beside the candidates, what a
@@ -155,17 +165,22 @@ func (p *gemini) usage() Usage {
 	c := p.counts
 	prompt := c.prompt + c.toolPrompt
 	u := Usage{
-		Input:            prompt,
-		CacheRead:        c.cached,
-		Output:           c.candidates + c.thoughts,
-		Thinking:         c.thoughts,
-		CachedAudioInput: min(c.audioCached, c.cached),
+		Input:      prompt,
+		CacheRead:  c.cached,
+		Output:     c.candidates + c.thoughts,
+		Thinking:   c.thoughts,
+		ByModality: (c.inTold || prompt == 0) && (c.outTold || c.candidates == 0),
 	}
 	if c.cached <= prompt {
 		u.Input = prompt - c.cached
 	}
-	u.AudioInput = min(max(0, c.audioIn-u.CachedAudioInput), u.Input)
-	u.AudioOutput = min(c.audioOut, u.Output)
+	c.inCached.fit(c.cached)
+	in := c.in.minus(c.inCached)
+	in.fit(u.Input)
+	c.out.fit(c.candidates)
+	u.AudioInput, u.ImageInput, u.VideoInput = in.audio, in.image, in.video
+	u.CachedAudioInput, u.CachedImageInput = c.inCached.audio, c.inCached.image
+	u.AudioOutput, u.ImageOutput, u.VideoOutput = c.out.audio, c.out.image, c.out.video
 	u.addToolCalls("web_search", p.searches())
 	return u
 }

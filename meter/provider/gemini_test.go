@@ -51,13 +51,25 @@ func TestGeminiRules(t *testing.T) {
 			name:     "audio has its own buckets",
 			rule:     "ai.google.dev/api/generate-content#ModalityTokenCount",
 			response: `{"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":30,"candidatesTokenCount":9,"promptTokensDetails":[{"modality":"TEXT","tokenCount":60},{"modality":"AUDIO","tokenCount":40}],"cacheTokensDetails":[{"modality":"AUDIO","tokenCount":25}],"candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":4}]}}`,
-			want:     &Usage{Input: 70, CacheRead: 30, AudioInput: 15, CachedAudioInput: 25, Output: 9, AudioOutput: 4},
+			want:     &Usage{Input: 70, CacheRead: 30, AudioInput: 15, CachedAudioInput: 25, Output: 9, AudioOutput: 4, ByModality: true},
 		},
 		{
 			name:     "embeddings have only a prompt",
 			rule:     "recorded: batchEmbedContents of gemini-embedding-2, promptTokenDetails",
 			response: `{"embeddings":[{"values":[0.1]}],"usageMetadata":{"promptTokenCount":7,"promptTokenDetails":[{"modality":"TEXT","tokenCount":7}]}}`,
-			want:     &Usage{Input: 7},
+			want:     &Usage{Input: 7, ByModality: true},
+		},
+		{
+			name:     "images and video have their own buckets",
+			rule:     "ai.google.dev/gemini-api/docs/pricing: image output; a document is read as images",
+			response: `{"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":30,"candidatesTokenCount":1295,"promptTokensDetails":[{"modality":"TEXT","tokenCount":10},{"modality":"IMAGE","tokenCount":40},{"modality":"DOCUMENT","tokenCount":20},{"modality":"VIDEO","tokenCount":30}],"cacheTokensDetails":[{"modality":"IMAGE","tokenCount":30}],"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1290}]}}`,
+			want:     &Usage{Input: 70, ImageInput: 30, VideoInput: 30, CacheRead: 30, CachedImageInput: 30, Output: 1295, ImageOutput: 1290, ByModality: true},
+		},
+		{
+			name:     "an answer of which nobody says what it is",
+			rule:     "an image is priced apart; a zero is no knowledge here",
+			response: `{"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":9,"promptTokensDetails":[{"modality":"TEXT","tokenCount":1}]}}`,
+			want:     &Usage{Input: 1, Output: 9},
 		},
 		{
 			name:     "the last chunk's usage counts",

@@ -6,6 +6,9 @@ import (
 	"slices"
 )
 
+// maxTurns bounds the models that a compound system may call, and its tools.
+const maxTurns = 16
+
 // openaiChat reads OpenAI's chat completions, as JSON and as a stream, and
 // what has its usage at the same place: completions, embeddings, images and
 // audio. See https://platform.openai.com/docs/api-reference/chat.
@@ -142,7 +145,7 @@ func (p *openaiChat) readTurns(breakdown []byte) {
 	x := p.exchange // each turn's cost and doubts are its own
 	elements(models, func(turn []byte) {
 		u, _ := openaiUsage(&x, member(turn, "usage"))
-		if len(p.turns) < maxModels {
+		if len(p.turns) < maxTurns {
 			p.turns = addCharge(p.turns, text(member(turn, "model")), u)
 		}
 	})
@@ -161,7 +164,7 @@ func (p *openaiChat) readTool(tool []byte) {
 	if p.tools == nil {
 		p.tools = make(map[string]int64)
 	}
-	if len(p.tools) < maxModels || p.tools[name] > 0 {
+	if len(p.tools) < maxTurns || p.tools[name] > 0 {
 		p.tools[name]++
 	}
 }

@@ -18,14 +18,16 @@ func openaiUsage(x *exchange, object []byte) (Usage, bool) {
 
 // openaiCounts are the counts of a usage object as they stand there.
 type openaiCounts struct {
-	named, hasTotal           bool
-	prompt, output, total     int64
-	read, write               int64
-	hasRead                   bool
-	reasoning                 int64
-	audioIn, audioOut, cached int64
-	calls                     map[string]int64
-	cost                      costParts
+	named, hasTotal       bool
+	prompt, output, total int64
+	read, write           int64
+	hasRead               bool
+	reasoning             int64
+	in, inCached, out     modalities
+	// images: the usage is in the words of the images API.
+	images, imagesIn, detailsOut bool
+	calls                        map[string]int64
+	cost                         costParts
 }
 
 func (c *openaiCounts) readMember(x *exchange, key, value []byte) {
@@ -37,14 +39,18 @@ func (c *openaiCounts) readMember(x *exchange, key, value []byte) {
 	case "total_tokens":
 		c.hasTotal = x.count(&c.total, name, value)
 	case "prompt_tokens_details", "input_tokens_details", "input_token_details":
+		c.images = name == "input_tokens_details"
 		fields(value, func(key, value []byte) { c.readPrompt(x, key, value) })
 	case "completion_tokens_details", "output_tokens_details", "output_token_details":
+		c.detailsOut = true
 		fields(value, func(key, value []byte) {
 			switch string(key) {
 			case "reasoning_tokens":
 				x.count(&c.reasoning, "reasoning_tokens", value)
 			case "audio_tokens":
-				x.count(&c.audioOut, "audio_tokens", value)
+				x.count(&c.out.audio, "audio_tokens", value)
+			case "image_tokens":
+				x.count(&c.out.image, "image_tokens", value)
 			}
 		})
 	case "num_cached_tokens", "prompt_cache_hit_tokens":
@@ -71,9 +77,12 @@ func (c *openaiCounts) readPrompt(x *exchange, key, value []byte) {
 	case "cache_write_tokens":
 		x.count(&c.write, "cache_write_tokens", value)
 	case "audio_tokens":
-		x.count(&c.audioIn, "audio_tokens", value)
+		x.count(&c.in.audio, "audio_tokens", value)
+	case "image_tokens":
+		c.imagesIn = x.count(&c.in.image, "image_tokens", value) || c.imagesIn
 	case "cached_tokens_details":
-		x.count(&c.cached, "cached audio_tokens", member(value, "audio_tokens"))
+		x.count(&c.inCached.audio, "cached audio_tokens", member(value, "audio_tokens"))
+		x.count(&c.inCached.image, "cached image_tokens", member(value, "image_tokens"))
 	}
 }
 
@@ -132,19 +141,28 @@ func (c *openaiCounts) usage(x *exchange) Usage {
 		fresh = c.prompt - c.read - c.write
 	}
 	u := Usage{
-		Input:            fresh,
-		CacheRead:        c.read,
-		CacheWrite5m:     c.write,
-		Output:           output,
-		Thinking:         min(c.reasoning, output),
-		CachedAudioInput: min(c.cached, c.read),
-		AudioOutput:      min(c.audioOut, output),
+		Input:        fresh,
+		CacheRead:    c.read,
+		CacheWrite5m: c.write,
+		Output:       output,
+		Thinking:     min(c.reasoning, output),
 	}
-	u.AudioInput = max(0, c.audioIn-u.CachedAudioInput)
-	if u.AudioInput > u.Input || u.AudioInput > 0 && u.CachedAudioInput == 0 && c.read > 0 {
+	if c.imagesIn && c.images && !c.detailsOut {
+		// The images API tells the output apart only where it may be text.
+		c.out.image = output
+	}
+	c.inCached.fit(c.read)
+	in := c.in.minus(c.inCached)
+	// The cache's part is told by modality too, or it may be any of them.
+	lost := in.fit(fresh) || in != (modalities{}) && c.inCached == (modalities{}) && c.read > 0
+	if lost && in.audio > 0 {
 		x.doubt("the usage does not tell how much of the audio was cached")
-		u.AudioInput = min(u.AudioInput, u.Input)
 	}
+	u.ByModality = c.imagesIn && !lost
+	c.out.fit(output)
+	u.AudioInput, u.ImageInput = in.audio, in.image
+	u.CachedAudioInput, u.CachedImageInput = c.inCached.audio, c.inCached.image
+	u.AudioOutput, u.ImageOutput = c.out.audio, c.out.image
 	for name, n := range c.calls {
 		u.addToolCalls(name, n)
 	}

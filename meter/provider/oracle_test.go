@@ -163,6 +163,9 @@ func openaiOracle(docs []object, hidesReasoning bool) (e expectation) {
 		Thinking:     min(reasoning, output),
 		AudioInput:   detail(in1, in2, "audio_tokens"),
 		AudioOutput:  detail(out1, out2, "audio_tokens"),
+		ImageInput:   detail(in1, in2, "image_tokens"),
+		ImageOutput:  detail(out1, out2, "image_tokens"),
+		ByModality:   at(usage, in1)["image_tokens"] != nil || at(usage, in2)["image_tokens"] != nil,
 	}
 	e.usage.Input = prompt - e.usage.CacheRead - e.usage.CacheWrite5m
 	if len(calls) > 0 {
@@ -214,21 +217,29 @@ func geminiOracle(docs []object) *Usage {
 	if usage == nil {
 		return nil
 	}
-	audio := func(name string) (n int64) {
+	tokens := func(modality, name string) (n int64) {
 		for _, o := range list(usage, name) {
-			if o["modality"] == "AUDIO" {
+			if o["modality"] == modality {
 				n += num(o, "tokenCount")
 			}
 		}
 		return n
 	}
+	audio := func(name string) int64 { return tokens("AUDIO", name) }
+	images := func(name string) int64 { return tokens("IMAGE", name) + tokens("DOCUMENT", name) }
 	u := &Usage{
 		CacheRead:        num(usage, "cachedContentTokenCount"),
 		Output:           num(usage, "candidatesTokenCount") + num(usage, "thoughtsTokenCount"),
 		Thinking:         num(usage, "thoughtsTokenCount"),
 		CachedAudioInput: audio("cacheTokensDetails"),
 		AudioOutput:      audio("candidatesTokensDetails"),
+		CachedImageInput: images("cacheTokensDetails"),
+		ImageOutput:      images("candidatesTokensDetails"),
 	}
+	u.ImageInput = images("promptTokensDetails") + images("toolUsePromptTokensDetails") - u.CachedImageInput
+	u.VideoInput = tokens("VIDEO", "promptTokensDetails")
+	u.ByModality = (usage["promptTokensDetails"] != nil || usage["promptTokenDetails"] != nil) &&
+		(num(usage, "candidatesTokenCount") == 0 || usage["candidatesTokensDetails"] != nil)
 	u.Input = num(usage, "promptTokenCount") + num(usage, "toolUsePromptTokenCount") - u.CacheRead
 	u.AudioInput = audio("promptTokensDetails") + audio("toolUsePromptTokensDetails") - u.CachedAudioInput
 	if n := int64(len(searches)); n > 0 {

@@ -77,6 +77,13 @@ type Usage struct {
 	// AudioInput, CachedAudioInput and AudioOutput are the parts of Input,
 	// CacheRead and Output that were audio, which has prices of its own.
 	AudioInput, CachedAudioInput, AudioOutput int64
+	// ImageInput, CachedImageInput and ImageOutput are the parts that were
+	// images, or documents read as images; VideoInput and VideoOutput those
+	// that were video. No token is in two of these parts.
+	ImageInput, CachedImageInput, ImageOutput, VideoInput, VideoOutput int64
+	// ByModality reports whether the provider told what images and video
+	// there were: without it their counts of zero are not knowledge.
+	ByModality bool
 
 	// ToolCalls counts charges per call, such as "web_search". Nil if none.
 	ToolCalls map[string]int64

@@ -173,7 +173,21 @@ func TestProvidersRules(t *testing.T) {
 			rule:     "platform.openai.com/docs/api-reference/images/object: usage",
 			format:   FormatOpenAIChat,
 			response: `{"created":1,"data":[{"b64_json":"x"}],"usage":{"total_tokens":100,"input_tokens":50,"output_tokens":50,"input_tokens_details":{"text_tokens":10,"image_tokens":40}}}`,
-			want:     &Usage{Input: 50, Output: 50},
+			want:     &Usage{Input: 50, ImageInput: 40, Output: 50, ImageOutput: 50, ByModality: true},
+		},
+		{
+			name:     "images with words, of cached images",
+			rule:     "platform.openai.com/docs/api-reference/images/object: output_tokens_details",
+			format:   FormatOpenAIChat,
+			response: `{"usage":{"input_tokens":50,"output_tokens":50,"input_tokens_details":{"text_tokens":10,"image_tokens":40,"cached_tokens":20,"cached_tokens_details":{"image_tokens":15,"text_tokens":5}},"output_tokens_details":{"image_tokens":45,"text_tokens":5}}}`,
+			want:     &Usage{Input: 30, ImageInput: 25, CacheRead: 20, CachedImageInput: 15, Output: 50, ImageOutput: 45, ByModality: true},
+		},
+		{
+			name:     "cached images that are not told apart",
+			rule:     "a zero is no knowledge then",
+			format:   FormatOpenAIChat,
+			response: `{"usage":{"input_tokens":50,"output_tokens":5,"input_tokens_details":{"image_tokens":40,"cached_tokens":20},"output_tokens_details":{}}}`,
+			want:     &Usage{Input: 30, ImageInput: 30, CacheRead: 20, Output: 5},
 		},
 		{
 			name:     "a streamed image",
