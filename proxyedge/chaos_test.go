@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,6 +91,14 @@ func (c *chaos) set(t *testing.T, state int32) {
 				conn.Read(make([]byte, 3))
 				reset(conn)
 			default:
+				if ch.Plain {
+					serveHTTP(conn, ch, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+						rw.Header().Set("Served-By", "daemon")
+						body, _ := io.ReadAll(r.Body)
+						rw.Write(body)
+					}))
+					return
+				}
 				shout(conn, ch)
 			}
 		}}
@@ -107,6 +116,24 @@ func (c *chaos) probe(context.Context) error {
 		return errors.New("connection refused")
 	}
 	return nil
+}
+
+// begin changes the daemon at random until the returned function is called.
+func (c *chaos) begin(t *testing.T, seed uint64) (end func()) {
+	var changing sync.WaitGroup
+	stop := make(chan struct{})
+	changing.Go(func() {
+		random := rand.New(rand.NewPCG(seed, 0))
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(random.IntN(30)) * time.Millisecond):
+				c.set(t, random.Int32N(states))
+			}
+		}
+	})
+	return func() { close(stop); changing.Wait() }
 }
 
 // While the daemon is killed, hung, slow, replaced by strangers and restarted
@@ -143,23 +170,9 @@ func TestChaos(t *testing.T) {
 			}
 		})
 	}
-	// The daemon changes each time some more connections have been made.
-	var changing sync.WaitGroup
-	stop := make(chan struct{})
-	changing.Go(func() {
-		random := rand.New(rand.NewPCG(seed, 0))
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Duration(random.IntN(30)) * time.Millisecond):
-				c.set(t, random.Int32N(states))
-			}
-		}
-	})
+	stop := c.begin(t, seed)
 	clients.Wait()
-	close(stop)
-	changing.Wait()
+	stop()
 
 	seen := make(map[string]int)
 	for _, got := range w.origin.received() {

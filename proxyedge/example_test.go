@@ -55,6 +55,39 @@ func ExampleEdge() {
 	// 1 map[not_metered:1]
 }
 
+// Clients that are told where a service is need no proxy: with a route they
+// are given the edge's address instead.
+func ExampleRoute() {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Method, " ", r.RequestURI)
+	}))
+	defer service.Close()
+	target, err := url.Parse(service.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	edge := &proxyedge.Edge{Routes: []proxyedge.Route{{Prefix: "/service", Target: target}}, Grace: -1}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	go edge.Serve(ctx, ln)
+
+	resp, err := http.Get("http://" + ln.Addr().String() + "/p/billing/service/v1/things?n=1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	fmt.Println(string(body))
+	// Output: GET /v1/things?n=1
+}
+
 // The daemon's half: each tunnel of the edge reaches Handle with the client
 // and its project.
 func ExampleReceiver() {
