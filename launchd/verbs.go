@@ -18,6 +18,8 @@ const (
 	// probeEvery is how often a label that should go away is looked for. A
 	// print costs about 3 ms.
 	probeEvery = 50 * time.Millisecond
+	// longProbeEvery is the same for a service that takes longer than most.
+	longProbeEvery = 500 * time.Millisecond
 )
 
 // errUnreadable means that launchctl answered, in a format that this package
@@ -100,8 +102,7 @@ func (c *Client) waitGone(ctx context.Context, s ServiceTarget, budget time.Dura
 		ctx, cancel = context.WithTimeoutCause(ctx, budget, fmt.Errorf("%w: %s is still loaded %s after bootout", ErrInFlux, s, budget))
 		defer cancel()
 	}
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
+	began := time.Now()
 	for {
 		_, err := c.Print(ctx, s)
 		var e *Error
@@ -115,9 +116,18 @@ func (c *Client) waitGone(ctx context.Context, s ServiceTarget, budget time.Dura
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-time.After(probePause(time.Since(began))):
 		}
 	}
+}
+
+// probePause is how long to wait before the next look, so that a long drain
+// is not watched by hundreds of processes.
+func probePause(waited time.Duration) time.Duration {
+	if waited < defaultExitTimeout {
+		return probeEvery
+	}
+	return longProbeEvery
 }
 
 // KickstartOptions are the flags of kickstart.
