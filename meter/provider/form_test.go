@@ -41,7 +41,7 @@ func TestForms(t *testing.T) {
 		"whole":                   {whole, "gpt-4o-transcribe", true},
 		"cut after the model":     {whole[:bytes.Index(whole, []byte(`"stream"`))], "gpt-4o-transcribe", false},
 		"cut in the model":        {whole[:bytes.Index(whole, []byte("4o-transcribe"))], "", false},
-		"a model that is a file":  {bytes.Replace(whole, []byte(`name="model"`), []byte(`name="model"; filename="x"`), -1), "", true},
+		"a model that is a file":  {bytes.ReplaceAll(whole, []byte(`name="model"`), []byte(`name="model"; filename="x"`)), "", true},
 		"a model not to be shown": {formOf(t, "model", "\x1b[2J"), "", false},
 		"a long model":            {formOf(t, "model", strings.Repeat("x", maxText+1)), "", false},
 		"too many parts":          {formOf(t, many...), "", false},

@@ -67,7 +67,7 @@ func (p *ollama) readObject(status int, object []byte) bool {
 }
 
 // Result implements Parser.
-func (p *ollama) Result(eof bool) Result {
+func (p *ollama) Result(bool) Result {
 	x := p.exchange
 	ended := p.done || p.whole
 	if !p.named {

@@ -206,7 +206,7 @@ func (p *openaiChat) Result(eof bool) Result {
 	}
 	charges := p.charges()
 	switch {
-	case p.errorClass != "" && !(p.final && p.whole):
+	case p.errorClass != "" && (!p.final || !p.whole):
 		return x.result(charges, false, "the stream failed before its last count")
 	case !p.final && !ended:
 		return x.result(charges, false, "the response broke off before its last count")

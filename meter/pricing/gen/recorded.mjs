@@ -5,21 +5,27 @@
 import { readFileSync } from "node:fs";
 
 const recordings = "../provider/testdata/recordings";
+// The files, and the package's names of the providers in them.
+const files = {
+  anthropic: "anthropic", openai: "openai", gemini: "google", groq: "groq", mistral: "mistral", deepseek: "deepseek",
+};
+const endpoints = /^(\/openai)?(\/v1)?\/(messages|chat\/completions|embeddings|responses(\/resp_\w+)?)$|:(generateContent|streamGenerateContent|batchEmbedContents)$/;
 const timestamp = new Date("2026-09-02T00:00:00Z");
 
 // recordedCosts returns source and nano-USD, null where the package knows no
 // price, of each recording with a usage.
 export function recordedCosts(genai) {
   const costs = [];
-  for (const id of ["anthropic", "openai"]) {
+  for (const [file, id] of Object.entries(files)) {
     const provider = genai.findProvider({ providerId: id });
-    for (const line of readFileSync(`${recordings}/${id}.jsonl`, "utf8").trim().split("\n")) {
+    for (const line of readFileSync(`${recordings}/${file}.jsonl`, "utf8").trim().split("\n")) {
       const recording = JSON.parse(line);
       const path = new URL(recording.url).pathname;
-      if (!/^\/v1\/(messages|chat\/completions|embeddings|responses(\/resp_\w+)?)$/.test(path)) continue;
+      if (!endpoints.test(path)) continue;
       const body = id === "anthropic" ? message(recording) : answer(recording);
-      if (!body?.usage) continue;
-      const flavor = id === "anthropic" ? "default" : path.split("/")[2];
+      if (!body?.usage && !body?.usageMetadata) continue;
+      if (id === "google") body.modelVersion = (body.modelVersion ?? path.match(/([^/]+):/)[1]).replace(/^models\//, "");
+      const flavor = id === "openai" ? path.split("/")[2] : id === "deepseek" ? "chat" : "default";
       costs.push({ source: recording.source, nano_usd: nanoUSD(genai, provider, body, flavor) });
     }
   }
@@ -28,7 +34,9 @@ export function recordedCosts(genai) {
 
 function nanoUSD(genai, provider, body, flavor) {
   let usd = 0;
-  for (const part of [body, ...(body.usage.iterations ?? []).filter(billedApart)]) {
+  // Searches have a price of their own that the package lacks: unknown.
+  if (body.grounded) return null;
+  for (const part of [body, ...(body.usage?.iterations ?? []).filter(billedApart)]) {
     const response = part === body ? body : { model: part.model ?? body.model, usage: part };
     const { usage } = genai.extractUsage(provider, response, flavor);
     for (const item of part.output ?? []) {
@@ -38,7 +46,7 @@ function nanoUSD(genai, provider, body, flavor) {
         usage.web_searches = (usage.web_searches ?? 0) + 1;
       }
     }
-    const result = genai.calcPrice(usage, response.model, { providerId: provider.id, timestamp });
+    const result = genai.calcPrice(usage, response.model ?? response.modelVersion, { providerId: provider.id, timestamp });
     if (!result) return null;
     usd += result.total_price;
   }
@@ -62,10 +70,22 @@ function message({ stream, response_body }) {
   return merged;
 }
 
-// answer is the last chunk or response that bears a usage.
-function answer({ stream, response_body }) {
-  if (!stream) return JSON.parse(response_body);
-  return events(response_body).map((event) => event.response ?? event).findLast((object) => object.usage);
+// answer is the last chunk or response that bears a usage, with the names of
+// counts that the package's extractors lack put into those that they know.
+function answer({ url, stream, response_body }) {
+  const objects = stream ? events(response_body).map((event) => event.response ?? event) : [JSON.parse(response_body)];
+  const body = objects.findLast(({ usage, usageMetadata, x_groq }) => usage ?? usageMetadata ?? x_groq?.usage);
+  if (!body) return undefined;
+  body.usage ??= body.x_groq?.usage;
+  body.grounded = objects.some(({ candidates }) => candidates?.some((c) => c.groundingMetadata?.webSearchQueries));
+  if (body.usage?.num_cached_tokens) {
+    body.usage.prompt_tokens_details = { cached_tokens: body.usage.num_cached_tokens };
+  }
+  if (url.startsWith("https://api.deepseek.com/responses")) {
+    const { input_tokens, output_tokens, input_tokens_details } = body.usage;
+    body.usage = { prompt_tokens: input_tokens, completion_tokens: output_tokens, prompt_tokens_details: input_tokens_details };
+  }
+  return body;
 }
 
 function events(text) {
