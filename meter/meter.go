@@ -50,6 +50,8 @@ type Config struct {
 	EdgePort int
 	// DefaultProject takes what no rule attributes; "" means misc.
 	DefaultProject string
+	// KeepDays is how many days the ledger keeps a row; zero is for ever.
+	KeepDays int
 	// Dial connects to providers, for instance through a parent proxy. Nil
 	// is a net.Dialer. The environment's proxy variables never count.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -128,7 +130,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 			d.ports.Close()
 		}
 	}()
-	d.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, Logger: c.Logger})
+	d.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, KeepDays: c.KeepDays, Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 		API:            agents.APIChoice(conf.Daemon.APIPort),
 		EdgePort:       agents.EdgePort(a.paths),
 		DefaultProject: conf.Tagging.DefaultProject,
+		KeepDays:       conf.Ledger.KeepDays,
 		Dial:           dial,
 		RootCAs:        pool,
 		Logger:         log,

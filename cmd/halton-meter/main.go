@@ -42,6 +42,7 @@ type grammar struct {
 	Run       runCmd       `cmd:"" help:"Run a command with its LLM traffic led through the meter."`
 	Report    reportCmd    `cmd:"" help:"Print what was spent, by project and by model."`
 	Export    exportCmd    `cmd:"" help:"Write the ledger's rows to standard output."`
+	DB        dbCmd        `cmd:"" name:"db" help:"Check, back up and recover the ledger."`
 	Uninstall uninstallCmd `cmd:"" help:"Remove the meter from this machine."`
 	Launchctl launchctlCmd `cmd:"" passthrough:"" help:"Talk to the built-in launchd, with launchctl's arguments."`
 

@@ -100,8 +100,9 @@ func runnable(program string) bool {
 	return err == nil
 }
 
-// ledgerFiles stay when the rest is purged.
-var ledgerFiles = map[string]bool{"db.sqlite": true, "db.sqlite-wal": true, "db.sqlite-shm": true, "journal": true}
+// ofLedger reports whether a file stays when the rest is purged: the database
+// with its log, what was set aside of it, and the journal.
+func ofLedger(name string) bool { return name == "journal" || strings.HasPrefix(name, "db.sqlite") }
 
 func (c uninstallCmd) purge(a *app) error {
 	if err := removeAll(a.paths.Uninstalled()); err != nil {
@@ -115,7 +116,7 @@ func (c uninstallCmd) purge(a *app) error {
 		return err
 	}
 	for _, e := range entries {
-		if ledgerFiles[e.Name()] {
+		if ofLedger(e.Name()) {
 			continue
 		}
 		if err := os.RemoveAll(a.paths.In(e.Name())); err != nil {

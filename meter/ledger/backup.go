@@ -17,6 +17,10 @@ import (
 // file appears whole or not at all; the error is fs.ErrExist if there is one
 // already, unless replace.
 func Backup(ctx context.Context, dir, path string, replace bool) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
 	if _, err := os.Lstat(path); err == nil && !replace {
 		return fmt.Errorf("back up to %s: %w", path, fs.ErrExist)
 	}

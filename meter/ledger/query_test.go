@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 // Pages of any size, in either order, give every row once, wherever it lies.
@@ -30,31 +29,26 @@ func TestPages(t *testing.T) {
 	crash(l)
 	r, err := OpenReader(t.Context(), dir)
 	must(t, err)
-	rapid.Check(t, func(rt *rapid.T) {
-		q := Query{Limit: rapid.IntRange(4, 70).Draw(rt, "limit"), Newest: rapid.Bool().Draw(rt, "newest")}
+	for _, q := range []Query{{Limit: 7}, {Limit: 7, Newest: true}, {Limit: 20, Newest: true}, {Limit: 100}} {
 		var got []string
-		for {
-			n := 0
+		for n := q.Limit; n == q.Limit; {
+			n = 0
 			for row, err := range r.Rows(t.Context(), q) {
 				must(t, err)
 				got = append(got, row.ID)
 				q.After = CursorAt(row)
 				n++
 			}
-			if q.After, err = ParseCursor(q.After.String()); err != nil {
-				rt.Fatal(err)
-			}
-			if n < q.Limit {
-				break
-			}
+			q.After, err = ParseCursor(q.After.String())
+			must(t, err)
 		}
 		if q.Newest {
 			slices.Reverse(got)
 		}
 		if !slices.Equal(got, all) {
-			rt.Fatalf("pages of %d give %v", q.Limit, got)
+			t.Errorf("pages of %d give %v", q.Limit, got)
 		}
-	})
+	}
 }
 
 func TestParseCursor(t *testing.T) {

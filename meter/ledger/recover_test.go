@@ -31,19 +31,19 @@ func countOld(t *testing.T, dir string) (n int64) {
 	return n
 }
 
-// damages are what may happen to a database of 2000 rows, and how many of
+// damages are what may happen to a database of 1000 rows, and how many of
 // them at least must be found again.
 var damages = map[string]struct {
 	corrupt func(data []byte)
 	found   int64
 }{
-	"header":            {func(data []byte) { copy(data, "This is not a database.") }, 2000},
-	"first page":        {func(data []byte) { clear(data[:pageSize]) }, 2000},
-	"schema":            {func(data []byte) { clear(data[100:pageSize]) }, 2000},
-	"one page":          {func(data []byte) { clear(data[len(data)/pageSize/2*pageSize:][:pageSize]) }, 1900},
-	"every tenth page":  {func(data []byte) { everyTenth(data, func(page []byte) { clear(page) }) }, 1200},
-	"noise here, there": {func(data []byte) { everyTenth(data, func(page []byte) { copy(page, "\x0d\xff\xff\xff\xff") }) }, 1200},
-	"the second half":   {func(data []byte) { clear(data[len(data)/2:]) }, 600},
+	"header":            {func(data []byte) { copy(data, "This is not a database.") }, 1000},
+	"first page":        {func(data []byte) { clear(data[:pageSize]) }, 1000},
+	"schema":            {func(data []byte) { clear(data[100:pageSize]) }, 1000},
+	"one page":          {func(data []byte) { clear(data[len(data)/pageSize/2*pageSize:][:pageSize]) }, 900},
+	"every tenth page":  {func(data []byte) { everyTenth(data, func(page []byte) { clear(page) }) }, 600},
+	"noise here, there": {func(data []byte) { everyTenth(data, func(page []byte) { copy(page, "\x0d\xff\xff\xff\xff") }) }, 600},
+	"the second half":   {func(data []byte) { clear(data[len(data)/2:]) }, 300},
 	"all of it":         {func(data []byte) { clear(data) }, 0},
 }
 
@@ -57,7 +57,7 @@ func TestRecover(t *testing.T) {
 	for name, c := range damages {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			fill(t, dir, 2000)
+			fill(t, dir, 1000)
 			damage(t, dir, c.corrupt)
 			done, err := Recover(t.Context(), dir)
 			must(t, err)
@@ -65,7 +65,7 @@ func TestRecover(t *testing.T) {
 				t.Fatalf("recoveries %+v, want one", done)
 			}
 			r, got := done[0], countOld(t, dir)
-			if r.Found < c.found || r.Found != r.Added || r.Found != got || r.Expected < r.Found || r.Expected > 2000 {
+			if r.Found < c.found || r.Found != r.Added || r.Found != got || r.Expected < r.Found || r.Expected > 1000 {
 				t.Errorf("%+v, and %d rows; want %d or more", r, got, c.found)
 			}
 			t.Logf("%d of %d", r.Found, r.Expected)

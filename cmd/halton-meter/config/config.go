@@ -28,6 +28,7 @@ type Config struct {
 	Daemon   Daemon   `toml:"daemon"`
 	Upstream Upstream `toml:"upstream"`
 	Tagging  Tagging  `toml:"tagging"`
+	Ledger   Ledger   `toml:"ledger"`
 }
 
 // Daemon pins ports. 0 means the default port with its fallbacks; a port that
@@ -55,6 +56,16 @@ type Tagging struct {
 	// DefaultProject takes what no rule attributes; "" means misc.
 	DefaultProject string `toml:"default_project"`
 }
+
+// Ledger is about the rows that are stored.
+type Ledger struct {
+	// KeepDays is how many days a row is kept; 0 means for ever.
+	KeepDays int `toml:"keep_days"`
+}
+
+// maxKeepDays is a century: more would be a slip of the finger, and at some
+// point a date that no time.Time can hold.
+const maxKeepDays = 36500
 
 // Load reads the file at path. A relative ca_file is taken relative to the
 // file's directory.
@@ -136,6 +147,9 @@ func (c Config) validate() error {
 		if _, err := attribution.Slug(p); err != nil {
 			return fmt.Errorf("tagging.default_project: %w", err)
 		}
+	}
+	if d := c.Ledger.KeepDays; d < 0 || d > maxKeepDays {
+		return fmt.Errorf("ledger.keep_days = %d: use 1 to %d days, or 0 to keep every row", d, maxKeepDays)
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ no_proxy = ".internal.example"
 
 [tagging]
 default_project = "inbox"
+
+[ledger]
+keep_days = 90
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +46,9 @@ default_project = "inbox"
 	}
 	if u, err := c.Upstream.ProxyURL(); err != nil || u.Host != "proxy.example:3128" {
 		t.Errorf("proxy %v, %v", u, err)
+	}
+	if c.Ledger.KeepDays != 90 {
+		t.Errorf("keep_days %d, want 90", c.Ledger.KeepDays)
 	}
 	if c.Tagging.DefaultProject != "inbox" {
 		t.Errorf("default project %q", c.Tagging.DefaultProject)
@@ -68,6 +74,8 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"negative port": {"[daemon]\napi_port = -1\n", "daemon.api_port = -1"},
 		"twice":         {"[daemon]\napi_port = 9000\nedge_port = 9000\n", "are both 9000"},
 		"no proxy URL":  {"[upstream]\nproxy = \"proxy:secret@3128\"\n", "upstream.proxy"},
+		"negative days": {"[ledger]\nkeep_days = -1\n", "ledger.keep_days = -1"},
+		"ages":          {"[ledger]\nkeep_days = 365000\n", "0 to keep every row"},
 		"bad project":   {"[tagging]\ndefault_project = \"my project\"\n", "default_project"},
 	}
 	for name, tt := range tests {
