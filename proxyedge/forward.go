@@ -185,6 +185,9 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 func (a *answer) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		return // net/http says so when the transport begins to read the body
+	}
 	if status >= 200 {
 		h := a.Header()
 		for _, name := range []string{"Date", "Content-Type", "Content-Length"} {
