@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ type clerk struct {
 	book     *pricing.Book
 	ledger   *ledger.Ledger
 	log      *slog.Logger
+
+	billed billed
 
 	mu sync.Mutex
 	// whose holds the client of each open exchange: the tunnel may be gone
@@ -137,6 +140,17 @@ func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 	row.CacheWriteTokens = new(u.CacheWrite5m + u.CacheWrite1h)
 	row.CacheWrite1hTokens = new(u.CacheWrite1h)
 	row.ToolCalls = u.ToolCalls
+	if rec.ReportedCost != nil {
+		row.ReportedCostNanoUSD = new(rec.ReportedCost.NanoUSD)
+	}
+	// What was billed at other models, or as audio, is in no column.
+	if charges, err := json.Marshal(rec.Charges); err == nil {
+		row.Charges = charges
+	}
+	if first := c.billed.first(rec.Endpoint.Provider, rec.ResponseID); !first && rec.Endpoint.Retrieve {
+		row.CostReason = new("the response was retrieved again; an earlier row bears its cost")
+		return
+	}
 	cost := c.book.Cost(rec.Endpoint.Provider, rec.Charges, rec.Tier, rec.RequestedAt)
 	if !cost.Known {
 		row.CostReason = new(cost.Reason)
