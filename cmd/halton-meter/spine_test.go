@@ -339,10 +339,10 @@ func TestTransientBootstrapFailure(t *testing.T) {
 	if len(times) != 4 {
 		t.Fatalf("%d bootstraps, want 4", len(times))
 	}
-	for i := 2; i < len(times); i++ {
-		if a, b := times[i-1]-times[i-2], times[i]-times[i-1]; b <= a {
-			t.Errorf("wait %d is %d ms, and the one before %d ms: it does not grow", i, b, a)
-		}
+	// The third wait is four times the first, so that a busy machine does not
+	// hide it; package launchd proves the exact ones.
+	if first, third := times[1]-times[0], times[3]-times[2]; third <= first {
+		t.Errorf("the first wait is %d ms, and the third %d ms: they do not grow", first, third)
 	}
 }
 
