@@ -89,13 +89,14 @@ func vacuumInto(ctx context.Context, db *sql.DB, dst string, finish func(tmp str
 	if err := os.Rename(f.Name(), dst); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dst))
+	return syncFile(filepath.Dir(dst))
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// syncFile syncs a file or directory that is there.
+func syncFile(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -63,6 +63,12 @@ func TestLockedDatabaseIsStoredLater(t *testing.T) {
 	if got := len(readAll(t, dir, Query{})); got != n {
 		t.Errorf("a reader sees %d rows meanwhile, want %d", got, n)
 	}
+	until(t, l, func(Status) bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		a := l.journal.active()
+		return a.synced == a.size
+	})
 	_, err = conn.ExecContext(t.Context(), "ROLLBACK")
 	must(t, err)
 	until(t, l, func(s Status) bool { return s.DatabaseErr == nil && s.Pending == 0 && !s.Behind })

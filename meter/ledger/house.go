@@ -22,6 +22,30 @@ func (l *Ledger) keepHouse(ctx context.Context) {
 		case <-tick.C:
 		}
 		l.tidy()
+		l.syncJournal()
+	}
+}
+
+// syncJournal brings the journal to the disk's platter while the database,
+// which syncs each batch, does not take rows. Beside the path of the traffic,
+// and not under its lock: one fsync takes milliseconds, and may take a second.
+func (l *Ledger) syncJournal() {
+	l.mu.Lock()
+	sizes := map[*segment]int64{}
+	for _, s := range l.journal.segments {
+		if l.dbErr != nil && s.synced < s.size && !s.done() {
+			sizes[s] = s.size
+		}
+	}
+	l.mu.Unlock()
+	for s, size := range sizes {
+		if err := syncFile(s.path); err != nil {
+			l.log.Warn("ledger.journal.not_synced", "path", s.path, "error", err)
+			continue
+		}
+		l.mu.Lock()
+		s.synced = size
+		l.mu.Unlock()
 	}
 }
 

@@ -62,6 +62,8 @@ type segment struct {
 	seq  uint64
 	path string
 	size int64
+	// synced is how much of it is known to survive a loss of power.
+	synced int64
 	// rows are in the segment and in memory, but not in the database.
 	rows int
 	// opens are openings in the segment whose exchange is not closed by a
