@@ -27,16 +27,17 @@ type clients struct {
 	open map[netip.AddrPort]*client
 }
 
-// client is the program behind a tunnel. project and source are set when
-// found is closed.
+// client is the program behind a tunnel. The rest is set when found is closed.
 type client struct {
 	found           chan struct{}
 	project, source string
+	program         string
 }
 
 // arrive begins to look for a tunnel's client, and returns when it is found or
-// has had its head start; leave forgets it.
-func (c *clients) arrive(t proxyedge.Chain) (leave func()) {
+// has had its head start; nobody waits for one that named its project, unless
+// it must be known.
+func (c *clients) arrive(t proxyedge.Chain, must bool) *client {
 	cl := &client{found: make(chan struct{})}
 	c.mu.Lock()
 	if c.open == nil {
@@ -47,25 +48,26 @@ func (c *clients) arrive(t proxyedge.Chain) (leave func()) {
 	go func() {
 		defer close(cl.found)
 		facts := attribution.Facts{ProxyUser: t.User}
-		// What the client said itself comes first: then nobody need look.
-		if _, err := attribution.Slug(t.User); err != nil {
-			if p, err := c.find(t.Client); err == nil {
-				facts.EnvProject, facts.Dir = p.Project, p.Dir
-			}
+		if p, err := c.find(t.Client); err == nil {
+			facts.EnvProject, facts.Dir = p.Project, p.Dir
+			cl.program = p.Program
 		}
 		cl.project, cl.source = c.resolver.Resolve(facts)
 	}()
-	select {
-	case <-cl.found:
-	case <-time.After(headStart):
-	}
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.open[t.Client] == cl { // and not a later one from the same port
-			delete(c.open, t.Client)
+	if _, err := attribution.Slug(t.User); err != nil || must {
+		select {
+		case <-cl.found:
+		case <-time.After(headStart):
 		}
 	}
+	return cl
+}
+
+// leave forgets the client of a tunnel that has ended.
+func (c *clients) leave(t proxyedge.Chain) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, t.Client)
 }
 
 // of is the client of an open tunnel, nil if there is none.
@@ -85,5 +87,18 @@ func (cl *client) now() (project, source string, ok bool) {
 		return cl.project, cl.source, true
 	default:
 		return "", "", false
+	}
+}
+
+// what is the client's program if it is found already, else "".
+func (cl *client) what() string {
+	if cl == nil {
+		return ""
+	}
+	select {
+	case <-cl.found:
+		return cl.program
+	default:
+		return ""
 	}
 }

@@ -34,8 +34,11 @@ const DefaultDrainTimeout = 50 * time.Second
 // storeTimeout bounds the storing of the last rows.
 const storeTimeout = 5 * time.Second
 
-// errDraining is the word that the edge counts as its reason.
-var errDraining = errors.New("draining")
+// The words that the edge counts as its reasons.
+var (
+	errDraining = errors.New("draining")
+	errLearned  = errors.New("learned")
+)
 
 // Config is what a daemon needs. Dir, Internal and API have no default.
 type Config struct {
@@ -98,6 +101,7 @@ type daemon struct {
 	tap     *tap.Tap
 	mitm    *capture.Interceptor
 	clients *clients
+	learned learned
 	clerk   *clerk
 	state   state
 	key     secret.Secret
@@ -157,17 +161,41 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 		NewID:     ledger.NewID,
 		Dial:      c.Dial,
 		RootCAs:   c.RootCAs,
+		Rejected:  d.rejected,
+		Trusted:   d.trusted,
 		Logger:    c.Logger,
 	}
 	return d, nil
 }
 
-// admit refuses tunnels that the edge should take to the provider itself.
+// admit refuses tunnels that the edge should take to the provider itself, and
+// has the client of the others looked for.
 func (d *daemon) admit(c proxyedge.Chain) error {
 	if d.state.draining() {
 		return errDraining
 	}
-	return d.mitm.Admit(c)
+	if err := d.mitm.Admit(c); err != nil {
+		return err
+	}
+	matters := !c.Plain && d.learned.knows(c.Host)
+	cl := d.clients.arrive(c, matters)
+	if matters && d.learned.passes(c.Host, cl.what()) {
+		d.clients.leave(c)
+		return errLearned
+	}
+	return nil
+}
+
+// rejected learns from a client that did not trust our certificate.
+func (d *daemon) rejected(c proxyedge.Chain, sure bool) {
+	program := d.clients.of(c.Client).what()
+	if d.learned.rejected(c.Host, program, sure) {
+		d.Logger.Warn("capture.client.learned", "host", c.Host, "program", program)
+	}
+}
+
+func (d *daemon) trusted(c proxyedge.Chain) {
+	d.learned.trusted(c.Host, d.clients.of(c.Client).what())
 }
 
 // health is nil while exchanges are metered and stored.
@@ -195,6 +223,7 @@ func (d *daemon) warnings() []string {
 	if st.Lost > 0 {
 		warn("%d exchanges could not be stored", st.Lost)
 	}
+	out = append(out, d.learned.list()...)
 	for _, path := range st.SetAside {
 		warn("a corrupt ledger was set aside, and its rows are not in reports: %s", path)
 	}

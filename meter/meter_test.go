@@ -272,6 +272,41 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A client that does not trust our certificate fails once; from then on its
+// calls to that host pass unmetered, and those of others are metered.
+func TestLearnedPassthrough(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	pinned := w.client()
+	pem, err := os.ReadFile(w.upstream.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	pinned.Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
+	if _, err := pinned.Get("https://api.anthropic.com/v1/models"); err == nil {
+		t.Fatal("a client trusted what it should not")
+	}
+	// It has told the daemon, which may take a moment to hear it.
+	for {
+		resp, err := pinned.Get("https://api.anthropic.com/v1/models")
+		if err == nil {
+			resp.Body.Close()
+			break
+		}
+	}
+	if len(w.upstream.Seen()) != 1 {
+		t.Errorf("the provider saw %d calls, want 1", len(w.upstream.Seen()))
+	}
+	if err := w.wait(); err != nil {
+		t.Error(err)
+	}
+	if rows := w.rows(); len(rows) != 0 {
+		t.Errorf("a tunnel has rows: %+v", rows)
+	}
+}
+
 func TestASecondDaemonIsRefused(t *testing.T) {
 	w := newWorld(t)
 	w.start()

@@ -88,9 +88,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	return err
 }
 
-// handle serves one tunnel, and has its client looked for meanwhile.
+// handle serves one tunnel that was admitted.
 func (d *daemon) handle(ctx context.Context, conn net.Conn, c proxyedge.Chain) {
-	defer d.clients.arrive(c)()
+	defer d.clients.leave(c)
 	d.mitm.Handle(ctx, conn, c)
 }
 

@@ -87,22 +87,24 @@ func lastPID(rec []byte) int {
 	return int(int32(binary.NativeEndian.Uint32(rec[at:])))
 }
 
-// environOf is the environment in kern.procargs2: the number of arguments, the
-// program's path, padding, the arguments, and then the environment.
-func environOf(args []byte) []byte {
-	if len(args) < 4 {
-		return nil
+// splitProcArgs reads kern.procargs2: the number of arguments, the program's
+// path, padding, the arguments, and then the environment.
+func splitProcArgs(data []byte) (executable string, argv []string, environ []byte) {
+	if len(data) < 4 {
+		return "", nil, nil
 	}
-	argc := int(int32(binary.NativeEndian.Uint32(args)))
-	_, rest, ok := bytes.Cut(args[4:], []byte{0})
+	argc := int(int32(binary.NativeEndian.Uint32(data)))
+	path, rest, ok := bytes.Cut(data[4:], []byte{0})
 	if !ok || argc < 0 {
-		return nil
+		return "", nil, nil
 	}
 	rest = bytes.TrimLeft(rest, "\x00")
 	for range argc {
-		if _, rest, ok = bytes.Cut(rest, []byte{0}); !ok {
-			return nil
+		var arg []byte
+		if arg, rest, ok = bytes.Cut(rest, []byte{0}); !ok {
+			return string(path), argv, nil
 		}
+		argv = append(argv, string(arg))
 	}
-	return rest
+	return string(path), argv, rest
 }

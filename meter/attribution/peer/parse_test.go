@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -56,14 +57,33 @@ func TestOwners(t *testing.T) {
 	}
 }
 
-func TestEnvironOf(t *testing.T) {
-	args := binary.NativeEndian.AppendUint32(nil, 2)
-	args = append(args, "/bin/sh\x00\x00\x00\x00sh\x00-i\x00HALTON_PROJECT=x\x00"...)
-	if got := lookup(environOf(args), "HALTON_PROJECT"); got != "x" {
-		t.Errorf("got %q", got)
+func TestSplitProcArgs(t *testing.T) {
+	data := binary.NativeEndian.AppendUint32(nil, 3)
+	data = append(data, "/opt/node\x00\x00\x00\x00node\x00--inspect\x00cli.js\x00HALTON_PROJECT=x\x00"...)
+	exe, argv, env := splitProcArgs(data)
+	if got := program(exe, argv); got != "/opt/node cli.js" {
+		t.Errorf("program %q", got)
 	}
-	for n := range args {
-		environOf(args[:n])
+	if got := lookup(env, "HALTON_PROJECT"); got != "x" {
+		t.Errorf("project %q", got)
+	}
+	for n := range data {
+		splitProcArgs(data[:n])
+	}
+}
+
+func TestProgram(t *testing.T) {
+	for want, args := range map[string][]string{
+		"/usr/bin/curl":           {"curl", "https://example.com"},
+		"/usr/bin/python3 app.py": {"python3", "-u", "app.py", "x"},
+		"/usr/bin/python3.11":     {"python3.11", "-c"},
+		"/usr/bin/node /a/cli.js": {"node", "/a/cli.js"},
+		"/usr/bin/node":           {},
+	} {
+		exe, _, _ := strings.Cut(want, " ")
+		if got := program(exe, args); got != want {
+			t.Errorf("%q: got %q, want %q", args, got, want)
+		}
 	}
 }
 
@@ -71,6 +91,6 @@ func FuzzOwners(f *testing.F) {
 	f.Add(record(24, 0, nil))
 	f.Fuzz(func(_ *testing.T, list []byte) {
 		owners(list, netip.MustParseAddrPort("127.0.0.1:49152"))
-		environOf(list)
+		splitProcArgs(list)
 	})
 }

@@ -1,5 +1,5 @@
 // Package peer finds the program at the other end of a loopback connection:
-// where it works, and what its environment says of the project.
+// what it is, where it works, and what its environment says of the project.
 //
 //	p, err := peer.Find(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 //	if err == nil {
@@ -20,6 +20,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // ErrUnknown means that no process of this user has that end of a connection.
@@ -35,6 +38,26 @@ type Process struct {
 	Dir string
 	// Project is HALTON_PROJECT of its environment as it was started with.
 	Project string
+	// Program says what runs: the executable's path, and for an interpreter
+	// of scripts the script behind it. "" if it cannot be told.
+	Program string
+}
+
+// interpreters run scripts: two of them are as different as their scripts.
+var interpreters = []string{"node", "bun", "deno", "python", "ruby", "perl", "php", "java"}
+
+// program names what runs by its executable and its arguments.
+func program(executable string, args []string) string {
+	base := filepath.Base(executable)
+	if !slices.ContainsFunc(interpreters, func(name string) bool { return strings.HasPrefix(base, name) }) {
+		return executable
+	}
+	for _, arg := range args[min(1, len(args)):] {
+		if !strings.HasPrefix(arg, "-") {
+			return executable + " " + arg
+		}
+	}
+	return executable
 }
 
 // Find finds the process whose TCP connection has client as its own end. With

@@ -24,7 +24,8 @@ func find(client netip.AddrPort) (Process, error) {
 		}
 		p := Process{PID: pid, Dir: workingDirectory(pid)}
 		if args, err := unix.SysctlRaw("kern.procargs2", pid); err == nil {
-			p.Project = lookup(environOf(args), projectVariable)
+			executable, argv, environ := splitProcArgs(args)
+			p.Project, p.Program = lookup(environ, projectVariable), program(executable, argv)
 		}
 		return p, nil
 	}

@@ -135,5 +135,14 @@ func describe(pid int) Process {
 	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err == nil {
 		p.Project = lookup(env, projectVariable)
 	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return p
+	}
+	var args []string
+	if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
+		args = strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
+	}
+	p.Program = program(strings.TrimSuffix(exe, " (deleted)"), args)
 	return p
 }

@@ -84,7 +84,11 @@ func TestFind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := (peer.Process{PID: client.Process.Pid, Dir: dir, Project: "billing"}); got != want {
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (peer.Process{PID: client.Process.Pid, Dir: dir, Project: "billing", Program: self}); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		})
