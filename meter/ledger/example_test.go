@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/meter/ledger"
@@ -93,7 +94,7 @@ func ExampleReader() {
 	// 2026-11-23 2 1250000
 }
 
-func ExampleCheck() {
+func ExampleReport() {
 	dir, remove := stateDir()
 	defer remove()
 	ctx := context.Background()
@@ -104,8 +105,8 @@ func ExampleCheck() {
 	if err := l.Flush(ctx); err != nil {
 		log.Fatal(err)
 	}
-	rep, err := ledger.Check(ctx, dir, false)
-	if err != nil {
+	var rep ledger.Report
+	if rep, err = ledger.Check(ctx, dir, false); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("rows", rep.Rows, "in use", rep.InUse, "problem", rep.Err)
@@ -157,4 +158,68 @@ func ExampleCursor() {
 	// b
 	// page
 	// a
+}
+
+// What a release before this one could not price gets its price later.
+func ExamplePrice() {
+	dir, remove := stateDir()
+	defer remove()
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, ledger.Config{Dir: dir})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := l.Finish(ledger.Row{ID: "a", RequestedAt: time.Unix(0, 0), Model: "brand-new"}); err != nil {
+		log.Fatal(err)
+	}
+	if err := l.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	priced, err := ledger.Backfill(ctx, dir, func(r ledger.Row) (ledger.Price, bool) {
+		return ledger.Price{NanoUSD: 1_500_000, Source: "override"}, r.Model == "brand-new"
+	})
+	fmt.Println(priced, err)
+	// Output: 1 <nil>
+}
+
+// A database that the disk has damaged gives back what can be read of it.
+func ExampleRecovery() {
+	dir, remove := stateDir()
+	defer remove()
+	ctx := context.Background()
+	l, err := ledger.Open(ctx, ledger.Config{Dir: dir})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := l.Finish(ledger.Row{ID: "a", RequestedAt: time.Unix(0, 0)}); err != nil {
+		log.Fatal(err)
+	}
+	if err := l.Close(ctx); err != nil {
+		log.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "db.sqlite"), os.O_WRONLY, 0)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("no longer a header"), 0); err != nil {
+		log.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	var done []ledger.Recovery
+	if done, err = ledger.Recover(ctx, dir); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(done[0].Found, "of", done[0].Expected)
+	rep, err := ledger.Check(ctx, dir, true)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var aside []ledger.SetAside = rep.SetAside
+	fmt.Println(len(aside), "set aside,", aside[0].Recovery.Added, "row brought back")
+	// Output:
+	// 1 of 1
+	// 1 set aside, 1 row brought back
 }
