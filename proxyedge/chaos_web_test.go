@@ -34,7 +34,7 @@ func TestChaosOfRequests(t *testing.T) {
 	})
 	c := &chaos{w: w.world}
 	probe := c.probe
-	w.world.health.Store(&probe)
+	w.health.Store(&probe)
 	c.set(t, healthy)
 
 	var next, bySite, byDaemon, died atomic.Int64

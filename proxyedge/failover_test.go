@@ -14,7 +14,7 @@ import (
 
 // keepAll answers everything and remembers it.
 func keepAll(w **webWorld) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) { (*w).keep(r) }
+	return func(_ http.ResponseWriter, r *http.Request) { (*w).keep(r) }
 }
 
 // A transport closes a request's body when it cannot connect, so that a naive
@@ -134,7 +134,7 @@ func TestNothingIsRepeatedAfterTheProof(t *testing.T) {
 // net/http repeats a GET on a pooled connection that dies before the answer.
 func TestNothingIsRepeatedOnPooledConnections(t *testing.T) {
 	var asked atomic.Int32
-	w := newWebWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+	w := newWebWorld(t, func(http.ResponseWriter, *http.Request) {
 		if asked.Add(1) == 2 {
 			panic(http.ErrAbortHandler)
 		}
@@ -184,9 +184,9 @@ func (w *webWorld) forget() {
 
 // A client that leaves is noticed on the far side, while a model thinks.
 func TestClientAbortIsPassedOn(t *testing.T) {
-	bothWays(t, func(t *testing.T, by string, daemon func(net.Conn, Chain, http.Handler)) {
+	bothWays(t, func(t *testing.T, _ string, daemon func(net.Conn, Chain, http.Handler)) {
 		began, gone := make(chan struct{}), make(chan struct{})
-		w := newWebWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		w := newWebWorld(t, func(_ http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
 			close(began)
 			<-r.Context().Done()

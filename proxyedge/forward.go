@@ -22,6 +22,9 @@ var (
 	errSent = errors.New("the request was sent before")
 )
 
+// idleTime is how long a connection to a target may rest.
+const idleTime = 30 * time.Second
+
 // newTransport makes connections with dial. What speaks HTTP/1.1 here speaks
 // it there too: nothing has to be translated, and upgrades work.
 func (w *web) newTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
@@ -33,7 +36,7 @@ func (w *web) newTransport(dial func(ctx context.Context, network, address strin
 		// As many connections may rest as a busy client opened, but not so
 		// long that their ends meet a new request.
 		MaxIdleConnsPerHost: 64,
-		IdleConnTimeout:     30 * time.Second,
+		IdleConnTimeout:     idleTime,
 		// Without it a body follows "Expect: 100-continue" at once.
 		ExpectContinueTimeout: time.Second,
 		Protocols:             new(http.Protocols),
@@ -139,6 +142,13 @@ func (w *web) RoundTrip(req *http.Request) (*http.Response, error) {
 		WroteHeaders: x.sent,
 	}
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), trace))
+	// A timer stands still while the machine sleeps, and the connections of
+	// before are dead when it wakes. The wall clock tells.
+	now := time.Now().Unix()
+	if last := w.used.Swap(now); now-last > int64(idleTime/time.Second) {
+		w.routes.CloseIdleConnections()
+		w.open.CloseIdleConnections()
+	}
 	if x.target.route {
 		return w.routes.RoundTrip(req)
 	}
@@ -178,7 +188,7 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err == nil && rw.Reader.Buffered() > 0 {
-		early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // is there
+		early, _ := rw.Peek(rw.Reader.Buffered()) // is there
 		conn = &prefixedConn{Conn: conn, prefix: bytes.Clone(early)}
 	}
 	return conn, rw, err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,8 @@ type web struct {
 	chained *http.Transport // to the daemon
 	routes  *http.Transport // to the targets of routes
 	open    *http.Transport // to where clients say
+
+	used atomic.Int64 // when a request last went direct, in Unix time
 }
 
 type gateKey struct{}
@@ -130,7 +133,7 @@ func (w *web) connect(ctx context.Context, rw http.ResponseWriter, g *gate) {
 		panic(http.ErrAbortHandler)
 	}
 	defer g.Close()
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	early = append(append([]byte(nil), early...), g.in...)
 	if run := w.edge.connect(ctx, g.Conn, g.connect, early); run != nil {
 		run(ctx)
@@ -195,8 +198,10 @@ func (e *Edge) noRoute() string {
 // answerError answers a request with an error of our own, and closes the
 // connection after it.
 func answerError(rw http.ResponseWriter, status, text string) {
-	var code int
-	fmt.Sscanf(status, "%d", &code)
+	code, err := strconv.Atoi(status[:3])
+	if err != nil {
+		code = http.StatusBadGateway
+	}
 	h := rw.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Connection", "close")

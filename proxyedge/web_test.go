@@ -248,7 +248,7 @@ func TestRequestsArriveUnchanged(t *testing.T) {
 // The answer reaches the client as it was, with nothing added by net/http.
 func TestAnswersArriveUnchanged(t *testing.T) {
 	bothWays(t, func(t *testing.T, by string, daemon func(net.Conn, Chain, http.Handler)) {
-		w := newWebWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		w := newWebWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
 			h := rw.Header()
 			h.Set("Link", "</early>")
 			rw.WriteHeader(http.StatusEarlyHints)
@@ -360,7 +360,7 @@ func TestExpectContinue(t *testing.T) {
 
 func TestUpgrades(t *testing.T) {
 	noise := bytes.Repeat([]byte("\x00\r\n\r\nGET / HTTP/1.1 "), 10000)
-	bothWays(t, func(t *testing.T, by string, daemon func(net.Conn, Chain, http.Handler)) {
+	bothWays(t, func(t *testing.T, _ string, daemon func(net.Conn, Chain, http.Handler)) {
 		w := newWebWorld(t, func(rw http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Upgrade") == "" {
 				io.WriteString(rw, "not upgraded")

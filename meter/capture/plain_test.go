@@ -22,7 +22,8 @@ func newEdge(t *testing.T, r *rig, daemon bool) (addr string, edge *proxyedge.Ed
 	key := []byte("a key of thirty-two bytes, or so")
 	listen := func(s interface {
 		Serve(context.Context, net.Listener) error
-	}) string {
+	},
+	) string {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -101,7 +102,7 @@ func TestPlainTunnels(t *testing.T) {
 					continue
 				}
 				rec := r.record(t, tap.Completed)
-				if rec.Exchange.ProxyUser != "web shop" || rec.Exchange.Host != testHost || rec.Exchange.Path != metered || !rec.Exchange.Client.IsValid() {
+				if rec.ProxyUser != "web shop" || rec.Host != testHost || rec.Path != metered || !rec.Client.IsValid() {
 					t.Errorf("record of %+v", rec.Exchange)
 				}
 			}
@@ -117,7 +118,7 @@ func TestPlainTunnels(t *testing.T) {
 // and nobody asks twice.
 func TestPlainTunnelToAFailingProvider(t *testing.T) {
 	asked := 0
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+	r := newRig(t, func(http.ResponseWriter, *http.Request) {
 		asked++
 		panic(http.ErrAbortHandler)
 	})
@@ -134,7 +135,7 @@ func TestPlainTunnelToAFailingProvider(t *testing.T) {
 }
 
 func TestPlainUpgrade(t *testing.T) {
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -166,7 +167,7 @@ func TestPlainUpgrade(t *testing.T) {
 
 func TestAdmitOfPlainTunnels(t *testing.T) {
 	r := newRig(t, func(http.ResponseWriter, *http.Request) {}, func(r *rig) {
-		r.Metered = func(host string, port int) bool { return host != "other.example" }
+		r.Metered = func(host string, _ int) bool { return host != "other.example" }
 	})
 	tests := []struct {
 		chain proxyedge.Chain
