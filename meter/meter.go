@@ -225,7 +225,7 @@ func (d *daemon) warnings() []string {
 	}
 	out = append(out, d.learned.list()...)
 	for _, path := range st.SetAside {
-		warn("a corrupt ledger was set aside, and its rows are not in reports: %s", path)
+		warn("a corrupt ledger was set aside, and rows of it may be missing: %s (halton-meter db check)", path)
 	}
 	return out
 }

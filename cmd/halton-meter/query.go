@@ -49,11 +49,11 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--since %q is neither days, a duration nor a date", s)
 }
 
-// tellSetAside says that there are rows that no report can show.
+// tellSetAside says that rows may be missing.
 func (a *app) tellSetAside() {
 	// Glob fails only for a bad pattern.
 	files, _ := filepath.Glob(a.paths.In("db.sqlite.corrupt-*Z"))
 	for _, f := range files {
-		term.Warn(os.Stderr, "a corrupt ledger was set aside, and its rows are not shown: %s", f)
+		term.Warn(os.Stderr, "a corrupt ledger was set aside, and rows of it may be missing: %s (halton-meter db check)", f)
 	}
 }
