@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/haltonlabs/halton-meter/meter/provider"
 )
@@ -103,4 +104,10 @@ func ExampleLookup() {
 func ExampleFormats() {
 	fmt.Println(provider.Formats())
 	// Output: [anthropic-messages bedrock-converse bedrock-invoke gemini gemini-openai-chat ollama openai-chat openai-responses]
+}
+
+func ExampleBaseURL() {
+	anthropic := provider.BaseURL{Prefix: "/anthropic", Host: "api.anthropic.com"}
+	fmt.Println(slices.Contains(provider.BaseURLs(), anthropic))
+	// Output: true
 }
