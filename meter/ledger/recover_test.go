@@ -54,10 +54,13 @@ func everyTenth(data []byte, do func(page []byte)) {
 }
 
 func TestRecover(t *testing.T) {
+	whole := t.TempDir()
+	fill(t, whole, 1000)
 	for name, c := range damages {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			fill(t, dir, 1000)
+			_, err := copyFile(filepath.Join(dir, databaseName), filepath.Join(whole, databaseName))
+			must(t, err)
 			damage(t, dir, c.corrupt)
 			done, err := Recover(t.Context(), dir)
 			must(t, err)
@@ -68,7 +71,6 @@ func TestRecover(t *testing.T) {
 			if r.Found < c.found || r.Found != r.Added || r.Found != got || r.Expected < r.Found || r.Expected > 1000 {
 				t.Errorf("%+v, and %d rows; want %d or more", r, got, c.found)
 			}
-			t.Logf("%d of %d", r.Found, r.Expected)
 			again, err := Recover(t.Context(), dir)
 			must(t, err)
 			if again[0].Added != 0 || again[0].Found != r.Found || countOld(t, dir) != got {
@@ -110,7 +112,7 @@ func TestRecoverReadsTheLog(t *testing.T) {
 // A daemon recovers by itself what it sets aside, once, behind its own rows.
 func TestLedgerRecoversWhatItSetsAside(t *testing.T) {
 	dir := t.TempDir()
-	fill(t, dir, 1000)
+	fill(t, dir, 300)
 	damage(t, dir, damages["one page"].corrupt)
 	l := mustOpen(t, Config{Dir: dir}, quick())
 	must(t, l.Finish(row("new", 0)))
@@ -120,8 +122,8 @@ func TestLedgerRecoversWhatItSetsAside(t *testing.T) {
 		return done && err == nil
 	}
 	until(t, l, recovered)
-	if n := countOld(t, dir); n < 900 {
-		t.Errorf("%d rows, want most of 1000", n)
+	if n := countOld(t, dir); n < 250 {
+		t.Errorf("%d rows, want most of 300", n)
 	}
 	_, err := Recover(t.Context(), dir)
 	must(t, err) // beside the daemon too

@@ -157,17 +157,16 @@ func (r *relic) collect(ctx context.Context, query string, ids *[]int64) (whole 
 	return rows.Err() == nil
 }
 
-// maxProbes bounds how often rows gives up on a range: about a second.
-const maxProbes = 1 << 15
-
 // rows calls emit for every row that can be read. Where a range of rowids
-// cannot be read to its end, it halves what is left of it.
+// cannot be read to its end, it halves what is left of it, and looks at the
+// largest pieces first: a bad page costs some 20 attempts, and how many there
+// are is bounded.
 func (r *relic) rows(ctx context.Context, last int64, emit func(rowid int64, row Row) error) error {
 	type span struct{ from, to int64 }
 	todo := []span{{1, last}}
-	for probes := 0; len(todo) > 0 && probes < maxProbes; {
-		s := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for probes := 1024 + 16*r.pages; len(todo) > 0 && probes > 0; {
+		s := todo[0]
+		todo = todo[1:]
 		read, err := r.read(ctx, s.from, s.to, emit)
 		if err == nil {
 			continue
@@ -175,13 +174,13 @@ func (r *relic) rows(ctx context.Context, last int64, emit func(rowid int64, row
 		if !isDamage(err) {
 			return err
 		}
-		probes++
+		probes--
 		from := max(s.from, read+1)
 		if from >= s.to {
 			continue
 		}
 		middle := from + (s.to-from)/2
-		todo = append(todo, span{middle + 1, s.to}, span{from, middle})
+		todo = append(todo, span{from, middle}, span{middle + 1, s.to})
 	}
 	return nil
 }
