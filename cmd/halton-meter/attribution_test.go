@@ -54,8 +54,8 @@ func TestAttribution(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(t.TempDir(), "client")
-	if err := os.Symlink(self, program); err != nil {
+	tool := filepath.Join(t.TempDir(), "client")
+	if err := os.Symlink(self, tool); err != nil {
 		t.Fatal(err)
 	}
 	work := t.TempDir()
@@ -89,7 +89,7 @@ func TestAttribution(t *testing.T) {
 	call := func(i int) {
 		t.Helper()
 		c := cases[i]
-		cmd := exec.Command(m.program, append(append([]string{"run"}, c.args...), "--", program)...)
+		cmd := exec.Command(program, append(append([]string{"run"}, c.args...), "--", tool)...)
 		cmd.Dir, cmd.Env = c.dir, append(append([]string{}, m.env...), c.env...)
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs

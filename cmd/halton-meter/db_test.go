@@ -41,14 +41,6 @@ func TestDB(t *testing.T) {
 	const rows = 2000
 	home, paths := state(t, rows)
 	m := &machine{T: t, home: home, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.program = filepath.Join(t.TempDir(), "halton-meter")
-	if err := os.Symlink(self, m.program); err != nil {
-		t.Fatal(err)
-	}
 	says := func(r result, want ...string) {
 		t.Helper()
 		for _, w := range want {

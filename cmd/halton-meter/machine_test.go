@@ -25,25 +25,41 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/internal/replay"
-	"github.com/haltonlabs/halton-meter/launchd/emulator"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/meter/provider"
 )
 
-// TestMain lets this test binary be the program: every process that these
-// tests start, also by the supervisor, is it under the program's name.
+// program is the built program that these tests drive.
+var program string
+
+// TestMain builds the program as its users do, once. (This binary could play
+// its part, but with the race detector each of the hundreds of processes takes
+// seconds to start.) Under two other names this binary is a stand-in.
 func TestMain(m *testing.M) {
-	emulator.XPCProxy()
 	switch filepath.Base(os.Args[0]) {
-	case "halton-meter":
-		main()
 	case "launchctl":
 		os.Exit(standIn())
 	case "client":
 		exitWith(clientMain())
 	default:
-		os.Exit(m.Run())
+		os.Exit(buildAndRun(m))
 	}
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "halton-meter-test")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	program = filepath.Join(dir, "halton-meter")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the program:", err)
+		return 1
+	}
+	return m.Run()
 }
 
 // machine is a fresh HOME with a provider that replays recordings, on which
@@ -51,7 +67,6 @@ func TestMain(m *testing.M) {
 type machine struct {
 	*testing.T
 	home     string
-	program  string
 	calls    []call
 	provider *replay.Server
 	tunnels  func() int
@@ -70,14 +85,6 @@ func newMachine(t *testing.T, config string) *machine {
 	m.provider = replay.Start(t, "127.0.0.1:0", recs, provider.Hosts()...)
 	parent, tunnels := m.provider.ParentProxy(t)
 	m.tunnels = tunnels
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.program = filepath.Join(t.TempDir(), "halton-meter")
-	if err := os.Symlink(self, m.program); err != nil {
-		t.Fatal(err)
-	}
 	// Nothing of this shell's environment may reach the machine.
 	m.env = []string{"HOME=" + m.home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + t.TempDir()}
 	if runtime.GOOS == "darwin" {
@@ -149,7 +156,7 @@ func (m *machine) haltonWith(env []string, args ...string) result {
 	m.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, m.program, args...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(append([]string{}, m.env...), env...)
 	cmd.Dir = m.home
 	var out, errs bytes.Buffer

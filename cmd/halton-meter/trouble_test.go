@@ -90,23 +90,32 @@ func (m *machine) target(label string) string {
 	return "gui/" + strconv.Itoa(os.Getuid()) + "/" + label
 }
 
-// Several shells that start up at once all end with a healthy meter.
+// Several commands at once, as when a terminal opens many tabs, all end with a
+// healthy meter, and the one for start-up files says one line.
 func TestStartsAtOnce(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
 	m.must(0, "init")
 	var all sync.WaitGroup
-	for range 4 {
+	for range 3 {
 		all.Go(func() {
-			r := m.halton("start", "--quiet")
-			if r.code != 0 || strings.Count(r.out+r.err, "\n") != 1 {
-				t.Errorf("exit code %d: %q %q", r.code, r.out, r.err)
+			if r := m.halton("start"); r.code != 0 {
+				t.Errorf("exit code %d: %s%s", r.code, r.out, r.err)
 			}
 		})
 	}
+	all.Go(func() {
+		// Its budget is short, so a busy machine may exhaust it.
+		if r := m.halton("start", "--quiet"); strings.Count(r.out+r.err, "\n") != 1 {
+			t.Errorf("start --quiet: %q %q", r.out, r.err)
+		}
+	})
 	all.Wait()
 	if _, code := m.status(); code != 0 {
 		t.Errorf("status: exit code %d", code)
+	}
+	if r := m.must(0, "start", "--quiet"); strings.Count(r.out+r.err, "\n") != 1 {
+		t.Errorf("start --quiet when all is up: %q %q", r.out, r.err)
 	}
 }
 
