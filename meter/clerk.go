@@ -129,6 +129,10 @@ func (c *clerk) row(rec tap.Record) ledger.Row {
 // tokens sets the counts and what they cost.
 func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 	u := rec.Usage
+	if rec.HTTPStatus == 0 {
+		row.CostReason = new("there was no response")
+		return
+	}
 	if u == nil {
 		row.CostReason = new(or(rec.Reason, "the provider sent no usage"))
 		return
