@@ -222,6 +222,22 @@ func TestLoadWaitsForTeardown(t *testing.T) {
 	}
 }
 
+func TestLoadKeepsAJobWhoseScriptEndsTheBlock(t *testing.T) {
+	plist := writePlist(t, func(j *launchd.Job) { j.ProgramArguments = []string{"/bin/sh", "-c", blockInScript} })
+	out := printed(t, "running", plist)
+	out.Stdout = []byte(strings.Replace(string(out.Stdout), "\t\tserver/index.ts\n", "\t\t-c\n\t\t"+blockInScript+"\n", 1))
+	s := &standIn{t: t, answers: map[string]func() launchd.Output{
+		"bootstrap": always(exit(37, "Bootstrap failed\n")), "print": always(out),
+	}}
+	res, err := s.client().Load(t.Context(), domain, plist, launchd.LoadOptions{})
+	if err != nil || !res.AlreadyLoaded || len(res.Attempts) > 1 {
+		t.Errorf("Load = %+v, %v, want AlreadyLoaded at once", res, err)
+	}
+	if n := s.count("bootout"); n != 0 {
+		t.Errorf("the healthy job was booted out %d times", n)
+	}
+}
+
 func TestLoadOfALoadedJob(t *testing.T) {
 	plist := writePlist(t, nil)
 	other := filepath.Join(t.TempDir(), "other.plist")

@@ -50,6 +50,9 @@ type Service struct {
 	// each "key = { … }".
 	Fields map[string]string
 	Blocks map[string]string
+
+	// afterArguments is the raw text from the first argument on.
+	afterArguments string
 }
 
 // Draining reports whether launchd is taking the service down: it has no new
@@ -62,15 +65,20 @@ func (s *Service) Draining() bool {
 	return false
 }
 
-// HasArguments reports whether the service was loaded with argv. It can take
-// no for yes only if an argument holds a line that is a tab and a closing
-// brace: there launchctl's text ends early.
+// HasArguments reports whether the service was loaded with argv, whatever its
+// lines look like. It can take no for yes only if a loaded argument holds a
+// tab and a closing brace on a line and then an empty line, and argv is what
+// comes before these two.
 func (s *Service) HasArguments(argv []string) bool {
 	var b strings.Builder
 	for _, arg := range argv {
 		b.WriteString("\t\t" + arg + "\n")
 	}
-	return s.Blocks["arguments"] == b.String()
+	if s.Blocks["arguments"] == b.String() {
+		return true
+	}
+	rest, ok := strings.CutPrefix(s.afterArguments, b.String()+"\t}")
+	return ok && (rest == "" || strings.HasPrefix(rest, "\n\n") || strings.HasPrefix(rest, "\n}"))
 }
 
 // rawBlocks are printed without any escape, so a line of theirs may look like
@@ -95,7 +103,7 @@ func ParseService(data []byte) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse service: %w", err)
 	}
-	s := &Service{Target: p.target, Fields: p.fields, Blocks: p.blocks}
+	s := &Service{Target: p.target, Fields: p.fields, Blocks: p.blocks, afterArguments: p.afterArguments}
 	s.fill()
 	return s, nil
 }
@@ -104,6 +112,7 @@ func ParseService(data []byte) (*Service, error) {
 type printout struct {
 	target         string
 	fields, blocks map[string]string
+	afterArguments string
 }
 
 func parsePrint(data []byte) (*printout, error) {
@@ -126,6 +135,9 @@ func parsePrint(data []byte) (*printout, error) {
 			end := blockEnd(lines, i+1, rawBlocks[name] && !again)
 			if !again {
 				p.blocks[name] = joinLines(lines[i+1 : end])
+				if name == "arguments" {
+					p.afterArguments = strings.Join(lines[i+1:], "\n")
+				}
 			}
 			i = end
 			continue

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/haltonlabs/halton-meter/launchd"
 )
@@ -73,7 +74,7 @@ func TestParseServiceReadsCaptures(t *testing.T) {
 				t.Errorf("Draining = %v", got.Draining())
 			}
 			got.Fields, got.Blocks = nil, nil
-			if diff := cmp.Diff(&want, got); diff != "" {
+			if diff := cmp.Diff(&want, got, cmpopts.IgnoreUnexported(launchd.Service{})); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -109,7 +110,7 @@ func TestParseServiceReadsTheEndOfTheLastRun(t *testing.T) {
 	for line, want := range tests {
 		s := parse(t, strings.Replace(text, "last exit code = 0", line, 1))
 		got := launchd.Service{LastExitCode: s.LastExitCode, LastSignal: s.LastSignal, LastExitReason: s.LastExitReason}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(launchd.Service{})); diff != "" {
 			t.Errorf("%s: %s", line, diff)
 		}
 	}
@@ -130,6 +131,27 @@ func TestParseServiceOfHostileArguments(t *testing.T) {
 		}
 		if s.PID != 3246 || s.State != "running" || s.LastExitCode != nil || s.Environment["PORT"] != "11010" || len(s.Properties) != 5 {
 			t.Errorf("%q: state %q, pid %d, last exit %v, properties %q", script, s.State, s.PID, s.LastExitCode, s.Properties)
+		}
+	}
+}
+
+// blockInScript has lines that look like the end of launchctl's block.
+const blockInScript = "f() {\n\t{\n\t:\n\t}\n\n\t:\n}\nf; exec sleep 100"
+
+func TestHasArgumentsOfAScriptThatEndsTheBlock(t *testing.T) {
+	for _, script := range []string{blockInScript, "\n\t}\n\n", "x\n\t}\n\n\t\ty\n\t}\n\n", "\n\t}\n}"} {
+		argv := []string{"/bin/sh", "-c", script, "last"}
+		s := parse(t, strings.Replace(capture(t, "running"), "\t\t/usr/local/bin/agent\n\t\tserver/index.ts\n", "\t\t"+strings.Join(argv, "\n\t\t")+"\n", 1))
+		if !s.HasArguments(argv) {
+			t.Errorf("%q: not recognised in %q", script, s.Blocks["arguments"])
+		}
+		for _, other := range [][]string{nil, argv[:2], {"/bin/sh", "-c", script, "las"}, {"/bin/sh", "-c", script + "x", "last"}, append(argv[:4:4], "more")} {
+			if s.HasArguments(other) {
+				t.Errorf("%q: taken for %q", script, other)
+			}
+		}
+		if s.PID != 3246 || s.State != "running" {
+			t.Errorf("%q: state %q, pid %d", script, s.State, s.PID)
 		}
 	}
 }
@@ -176,12 +198,12 @@ func FuzzHasArguments(f *testing.F) {
 		argv := []string{"/bin/sh", a, b}
 		text := fmt.Sprintf("gui/501/x = {\n\tstate = running\n\n\targuments = {\n\t\t%s\n\t}\n\n\tpid = 7\n}\n", strings.Join(argv, "\n\t\t"))
 		s := parse(t, text)
-		// An argument that itself holds the end of the block cannot be told
-		// from the end.
-		if strings.Contains(a+"\n"+b, "\t}") {
-			return
+		if !s.HasArguments(argv) || s.State != "running" {
+			t.Errorf("argv %q: state %q, block %q", argv, s.State, s.Blocks["arguments"])
 		}
-		if !s.HasArguments(argv) || s.PID != 7 || s.State != "running" {
+		// Where an argument itself holds the end of the block, the fields
+		// after it are a guess.
+		if !strings.Contains(a+"\n"+b, "\t}") && s.PID != 7 {
 			t.Errorf("argv %q: block %q, pid %d", argv, s.Blocks["arguments"], s.PID)
 		}
 	})
