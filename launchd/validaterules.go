@@ -87,11 +87,10 @@ func (c *checker) limits() {
 	c.when(j.ExitTimeOut != nil && *j.ExitTimeOut < 0, "ExitTimeOut", "it is negative", "use a number of seconds")
 	c.within(j.Nice, -20, 20, "Nice")
 	if u := j.Umask; u != nil {
-		// strtoul(3) with base 0, as for "022", "0x12" and "18".
 		mask := int64(u.Int)
 		var err error
 		if u.Str != nil {
-			mask, err = strconv.ParseInt(*u.Str, 0, 64)
+			mask, err = strtoul(*u.Str)
 		}
 		c.when(err != nil || mask < 0 || mask > 0o777, "Umask", "it is no mask of permissions", "use text such as 022, or its decimal number 18")
 	}
@@ -110,6 +109,20 @@ func (c *checker) limits() {
 			c.when(n != nil && *n < 0, l.key+"."+name, "it is negative", "use 0 or more")
 		}
 	}
+}
+
+// strtoul reads a number as strtoul(3) does with base 0: "18", "022", "0x12".
+// Go's own base 0 takes 0o22, 0b11 and 1_8 too, of which strtoul reads 0, 0
+// and 1.
+func strtoul(s string) (int64, error) {
+	base := 10
+	if strings.HasPrefix(s, "0x") || strings.HasPrefix(s, "0X") {
+		s, base = s[2:], 16
+	} else if strings.HasPrefix(s, "0") {
+		base = 8
+	}
+	n, err := strconv.ParseUint(s, base, 63)
+	return int64(n), err
 }
 
 func (c *checker) files() {
