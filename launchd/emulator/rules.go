@@ -131,6 +131,16 @@ func (r *rules) nextRun(now time.Time) time.Time {
 	return next
 }
 
+// bound makes the exit timeout finite, and no longer than most if that is set.
+func (r *rules) bound(most time.Duration) {
+	if r.exitTimeout == 0 {
+		r.exitTimeout = defaultExitTimeout
+	}
+	if most > 0 {
+		r.exitTimeout = min(r.exitTimeout, most)
+	}
+}
+
 func isTrue(b *bool) bool { return b != nil && *b }
 
 // seconds refuses to overflow: a plist may say any integer.

@@ -124,7 +124,13 @@ func (l *life) step(r *rules, ev event, now time.Time) effect {
 		case starting, running:
 			l.Remove = true
 			return l.terminate(r, now)
-		case terming, killed:
+		case terming:
+			l.Remove = true
+			// A supervisor that ends has set a bound since the SIGTERM.
+			if l.Due.IsZero() && r.exitTimeout > 0 {
+				l.Due = now.Add(r.exitTimeout)
+			}
+		case killed:
 			l.Remove = true
 		case idle, scheduled:
 			l.leave(r, now)

@@ -42,6 +42,11 @@ type Supervisor struct {
 	// IdleExit is how long Run goes on without a loaded job, a variable of
 	// setenv or a client. Zero is 3 s; negative is for ever.
 	IdleExit time.Duration
+	// StopTimeout is the most that a job gets between SIGTERM and SIGKILL when
+	// Run ends. Zero leaves each job its ExitTimeOut, and 5 s to one whose
+	// ExitTimeOut is 0, which else is never killed: a supervisor that is told
+	// to end must not wait for ever.
+	StopTimeout time.Duration
 	// Now and After replace the clock that throttle, intervals and exit
 	// timeouts go by. nil is that of package time.
 	Now   func() time.Time
@@ -178,6 +183,7 @@ func (r *registry) stop() {
 	r.stopping = true
 	clear(r.env)
 	for _, j := range r.sorted() {
+		j.rules.bound(r.sup.StopTimeout)
 		r.step(j, event{kind: bootout})
 	}
 	r.save()

@@ -26,6 +26,8 @@ const (
 	envRole = "LAUNCHDTEST"
 	// supervisorArg turns it into the supervisor.
 	supervisorArg = "launchdtest-supervisor"
+	// stopTimeout bounds the cleanup of a test whose jobs ignore SIGTERM.
+	stopTimeout = 2 * time.Second
 )
 
 // role is what the test binary needs to know in place of a test's arguments.
@@ -71,7 +73,7 @@ func (r role) supervise() int {
 		}
 	}()
 	s := emulator.Supervisor{
-		Dir: r.Dir, Knobs: r.Knobs, IdleExit: r.IdleExit,
+		Dir: r.Dir, Knobs: r.Knobs, IdleExit: r.IdleExit, StopTimeout: stopTimeout,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if err := s.Run(ctx); err != nil && !errors.Is(err, emulator.ErrRunning) {
