@@ -25,8 +25,8 @@ type Problem struct {
 func (p Problem) Error() string { return p.Key + ": " + p.Reason + ": " + p.Fix }
 
 // Validate returns what is wrong with the job wherever it is loaded, sorted by
-// key. Keys that this package does not know are no problem, and neither is a
-// job that only a demand starts.
+// key. Keys that this package does not know are no problem, unless they are
+// known ones in another case, and neither is a job that only a demand starts.
 func (j *Job) Validate() []Problem {
 	c := checker{job: j}
 	c.identity()
@@ -115,6 +115,8 @@ func (c *checker) oneOf(word, key string, known ...string) {
 
 // path notes a path that does not mean what it seems to mean.
 func (c *checker) path(path, key string) {
+	// launchctl print shows paths raw, so a line break in one forges fields.
+	c.when(strings.ContainsAny(path, "\t\r\n"), key, fmt.Sprintf("%q has a tab or a line break", path), "use a path without")
 	switch {
 	case path == "":
 	case path[0] == '~':
@@ -164,6 +166,10 @@ func (c *checker) extra(v reflect.Value, path string) {
 	for key, field := range fields(v) {
 		if left := extra.MapIndex(reflect.ValueOf(key)); left.IsValid() {
 			c.mistyped(left.Interface(), field.Kind() == reflect.Map, join(path, key))
+		}
+		for _, other := range extra.MapKeys() {
+			name := other.String()
+			c.when(name != key && strings.EqualFold(name, key), join(path, name), "launchd is not known to read it in this case", "spell it "+key)
 		}
 	}
 }

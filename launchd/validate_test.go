@@ -72,6 +72,13 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"number in env": {func(j *launchd.Job) {
 			j.Extra = map[string]any{"EnvironmentVariables": map[string]any{"PORT": uint64(80)}}
 		}, "EnvironmentVariables.PORT", false},
+		"line break in a path":            {func(j *launchd.Job) { j.WorkingDirectory = "/tmp/a\n\tpid = 77" }, "WorkingDirectory", false},
+		"line break in a variable's name": {func(j *launchd.Job) { j.EnvironmentVariables = map[string]string{"A\nB": "x"} }, "EnvironmentVariables", false},
+		"another case":                    {func(j *launchd.Job) { j.Extra = map[string]any{"runatload": true} }, "runatload", false},
+		"another case, tagged":            {func(j *launchd.Job) { j.Extra = map[string]any{"InetdCompatibility": map[string]any{}} }, "InetdCompatibility", false},
+		"another case, nested": {func(j *launchd.Job) {
+			j.HardResourceLimits = &launchd.ResourceLimits{Extra: map[string]any{"numberOfFiles": uint64(9)}}
+		}, "HardResourceLimits.numberOfFiles", false},
 		"wrong type":  {func(j *launchd.Job) { j.Extra = map[string]any{"RunAtLoad": "yes"} }, "RunAtLoad", false},
 		"socket type": {func(j *launchd.Job) { j.Sockets = socket(launchd.Socket{SockType: "tcp"}) }, "Sockets.L.SockType", false},
 		"socket port": {func(j *launchd.Job) {

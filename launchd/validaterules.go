@@ -24,7 +24,7 @@ func (c *checker) identity() {
 		c.refused(true, "Program", "there is nothing to run", "set Program or ProgramArguments")
 	}
 	for name := range j.EnvironmentVariables {
-		c.when(name == "" || strings.Contains(name, "="), "EnvironmentVariables", fmt.Sprintf("%q is no name of a variable", name), "use one without an equals sign")
+		c.when(name == "" || strings.ContainsAny(name, "=\t\r\n"), "EnvironmentVariables", fmt.Sprintf("%q is no name of a variable", name), "use letters, digits and underscores")
 	}
 	c.oneOf(j.ProcessType, "ProcessType", "Background", "Standard", "Adaptive", "Interactive", "App")
 }
