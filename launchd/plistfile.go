@@ -2,6 +2,7 @@ package launchd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -43,7 +44,7 @@ func holds(path string, encoded []byte) bool {
 // CheckPlistFile tells why launchd would not read the file at path into the
 // domain, whatever it holds: it takes regular files of the loading user (or
 // root) that nobody else can write, says launchctl(1). The error is an
-// [ErrBadPlist].
+// [ErrBadPlist], or several that are joined.
 func CheckPlistFile(path string, d DomainTarget) error {
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -54,14 +55,16 @@ func CheckPlistFile(path string, d DomainTarget) error {
 		return fmt.Errorf("%w: %s is a symbolic link, which launchd ignores at login: put the file itself there", ErrBadPlist, path)
 	case !st.Mode().IsRegular():
 		return fmt.Errorf("%w: %s is no regular file", ErrBadPlist, path)
-	case st.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("%w: %s has mode %04o, so others may write it: chmod go-w", ErrBadPlist, path, st.Mode().Perm())
+	}
+	var mode, owner error
+	if perm := st.Mode().Perm(); perm&0o022 != 0 {
+		mode = fmt.Errorf("%w: %s has mode %04o, so others may write it: chmod go-w", ErrBadPlist, path, perm)
 	}
 	uid, ok := ownerOf(st)
 	if ok && uid != 0 && uid != os.Geteuid() && uid != d.uid() {
-		return fmt.Errorf("%w: %s belongs to user %d, and user %d loads it into %s: chown it", ErrBadPlist, path, uid, os.Geteuid(), d)
+		owner = fmt.Errorf("%w: %s belongs to user %d, and user %d loads it into %s: chown it", ErrBadPlist, path, uid, os.Geteuid(), d)
 	}
-	return nil
+	return errors.Join(mode, owner)
 }
 
 func ownerOf(st fs.FileInfo) (uid int, ok bool) {

@@ -241,8 +241,12 @@ func (c *Client) Getenv(ctx context.Context, key string) (string, error) {
 	return strings.TrimSuffix(string(out), "\n"), err
 }
 
-// Setenv sets it, for what is started from now on and until logout.
+// Setenv sets it, for what is started from now on and until logout. A key that
+// is empty or has an equals sign is an [ErrBadTarget].
 func (c *Client) Setenv(ctx context.Context, key, value string) error {
+	if key == "" || strings.Contains(key, "=") {
+		return fmt.Errorf("%w: %q is no name of a variable", ErrBadTarget, key)
+	}
 	_, err := c.call(ctx, "setenv", key, key, value)
 	return err
 }

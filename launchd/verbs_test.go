@@ -120,6 +120,7 @@ func TestZeroTargetsRunNothing(t *testing.T) {
 		"Bootout": c.Bootout(ctx, noService), "Enable": c.Enable(ctx, noService), "Disable": c.Disable(ctx, noService),
 		"Kill": c.Kill(ctx, "TERM", noService), "Kickstart": kickstart, "Print": printed, "PrintDisabled": printDisabled, "Load": load,
 		"Bootstrap": c.Bootstrap(ctx, launchd.DomainTarget{}, "/x"), "Bootstrap of a domain": c.Bootstrap(ctx, domain, ""),
+		"Setenv without a name": c.Setenv(ctx, "", "x"), "Setenv with an equals sign": c.Setenv(ctx, "A=B", "x"),
 	} {
 		if !errors.Is(err, launchd.ErrBadTarget) {
 			t.Errorf("%s: error = %v, want ErrBadTarget", name, err)
