@@ -55,6 +55,9 @@
 // effect. Of Sockets it opens listening streams on loopback addresses and at
 // paths: a socket without a node is bound to loopback, and datagrams, other
 // interfaces, Bonjour, SecureSocketWithKey and inetdCompatibility are left out.
+// EnableTransactions makes a job one that is killed without SIGTERM, as there
+// are no transactions. A job with LaunchOnlyOnce has one run per load, and
+// kickstart of it is refused afterwards.
 // WatchPaths and QueueDirectories are looked at twice a second, so a change
 // that is undone in between is not seen.
 package emulator

@@ -96,7 +96,9 @@ func (r *registry) printService(j *job) string {
 	p.field("stdin path", def.StandardInPath)
 	p.field("stdout path", def.StandardOutPath)
 	p.field("stderr path", def.StandardErrorPath)
-	p.env("inherited environment", r.env)
+	if len(r.env) > 0 {
+		p.env("inherited environment", r.env)
+	}
 	p.env("default environment", map[string]string{"PATH": defaultPath})
 	env := map[string]string{}
 	maps.Copy(env, def.EnvironmentVariables)
@@ -254,7 +256,7 @@ func (p *page) resources(j *job) {
 			"name = " + j.key.label,
 		})
 	}
-	spawnType := map[string]string{"App": "app (1)", "Interactive": "interactive (4)", "Background": "background (5)", "Adaptive": "adaptive (6)"}[j.def.ProcessType]
+	spawnType := map[string]string{"App": "app (1)", "Interactive": "interactive (4)", "Background": "background (5)", "Adaptive": "adaptive (6)"}[cmp.Or(j.def.ProcessType, j.def.POSIXSpawnType)]
 	if spawnType == "" {
 		spawnType = "daemon (3)"
 	}

@@ -79,6 +79,7 @@ const (
 	codeNoAction      = 125
 	codeManyErrors    = 133
 	codeWrongSession  = 134
+	codeNotNow        = 139
 	codeBlockedPolicy = 161
 	codeNoEntry       = 2
 )

@@ -16,6 +16,7 @@ const (
 type rules struct {
 	runAtLoad   bool
 	onlyOnce    bool
+	sudden      bool // no SIGTERM
 	throttle    time.Duration
 	exitTimeout time.Duration // 0: never SIGKILL
 	interval    time.Duration // 0: none
@@ -33,6 +34,10 @@ func rulesOf(job *launchd.Job, knobs Knobs) *rules {
 	r := &rules{
 		runAtLoad:   isTrue(job.RunAtLoad),
 		onlyOnce:    isTrue(job.LaunchOnlyOnce),
+		// launchd.plist(5): a job with EnableTransactions that has no
+		// outstanding transaction may be sent SIGKILL at once, and here none
+		// ever has one.
+		sudden:      isTrue(job.EnableTransactions),
 		throttle:    defaultThrottle,
 		exitTimeout: defaultExitTimeout,
 		keepAlive:   job.OnDemand != nil && !*job.OnDemand,
@@ -87,6 +92,9 @@ func (r *rules) wantedAfter(l *life, outside bool) bool {
 	}
 	return false
 }
+
+// spent reports whether LaunchOnlyOnce forbids another run.
+func (r *rules) spent(l *life) bool { return r.onlyOnce && l.Runs > 0 }
 
 func (r *rules) conditionsCount(l *life) bool {
 	return l.Demanded || !isTrue(r.conditions.AfterInitialDemand)

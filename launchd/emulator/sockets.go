@@ -272,7 +272,7 @@ func (r *registry) openSockets(j *job) {
 // them itself, and one that is scheduled comes anyway.
 func (r *registry) listen(j *job) {
 	for _, s := range j.sockets {
-		if s.file == nil || s.watched || j.life.State != idle {
+		if s.file == nil || s.watched || j.life.State != idle || j.rules.spent(&j.life) {
 			continue
 		}
 		raw, err := s.file.SyscallConn()

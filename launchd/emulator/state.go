@@ -77,6 +77,8 @@ const (
 //
 // "A process" is starting or running, "terming*" also killed, and "start" is
 // starting, or scheduled while the throttle lasts. All else changes nothing.
+// With LaunchOnlyOnce there is one start, and no restart; with
+// EnableTransactions SIGTERM and terming are SIGKILL and killed.
 type life struct {
 	State     state
 	Remove    bool      // terming: what follows is removal
@@ -108,7 +110,7 @@ func (l *life) step(r *rules, ev event, now time.Time) effect {
 		case idle:
 			return l.start(r, cmp.Or(ev.reason, onDemand), now)
 		case starting, running:
-			if ev.kind == restart {
+			if ev.kind == restart && !r.spent(l) {
 				return l.terminate(r, now)
 			}
 		case terming, killed:
@@ -190,6 +192,10 @@ func (l *life) undemanded(r *rules, reason string, now time.Time) effect {
 // only ran for 2 seconds. Pushing respawn out by 8 seconds": whole seconds,
 // counted from the spawn, but added to the present.
 func (l *life) start(r *rules, reason string, now time.Time) effect {
+	if r.spent(l) {
+		l.rest(r, now)
+		return nothing
+	}
 	l.Reason, l.Pended = reason, ""
 	ran := max(0, now.Sub(l.SpawnedAt).Truncate(time.Second))
 	if l.SpawnedAt.IsZero() || ran >= r.throttle {
@@ -206,6 +212,10 @@ func (l *life) spawn(now time.Time) effect {
 }
 
 func (l *life) terminate(r *rules, now time.Time) effect {
+	if r.sudden {
+		l.State, l.Due = killed, time.Time{}
+		return sendKill
+	}
 	l.State, l.Due = terming, time.Time{}
 	if r.exitTimeout > 0 {
 		l.Due = now.Add(r.exitTimeout)
@@ -215,7 +225,10 @@ func (l *life) terminate(r *rules, now time.Time) effect {
 
 // rest waits for a demand or for the time of the next run.
 func (l *life) rest(r *rules, now time.Time) {
-	l.State, l.Due = idle, r.nextRun(now)
+	l.State, l.Due = idle, time.Time{}
+	if !r.spent(l) {
+		l.Due = r.nextRun(now)
+	}
 }
 
 func (l *life) leave(r *rules, now time.Time) {

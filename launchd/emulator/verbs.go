@@ -122,6 +122,11 @@ func (r *registry) kickstart(req request, answer func(reply)) {
 	case leaving:
 		answer(refuse(codeAlready))
 		return
+	case j.rules.spent(&j.life) && (before.PID == 0 || req.Kill):
+		// LaunchOnlyOnce: launchd.plist(5) has it that such a job cannot be
+		// safely run again.
+		answer(refuse(codeNotNow))
+		return
 	case before.PID != 0 && !req.Kill && r.sup.Knobs.KickstartRunning != 0:
 		answer(reply{Code: r.sup.Knobs.KickstartRunning})
 		return

@@ -56,7 +56,11 @@ func launchctlOf(t *testing.T, knobs emulator.Knobs) func(args ...string) launch
 // Mac with a logged-in user, /bin/launchctl. Nothing else is real, so without
 // the variable there is nobody to ask.
 func TestLaunchctlConforms(t *testing.T) {
-	for _, path := range filepath.SplitList(os.Getenv("HALTON_CONFORMANCE")) {
+	paths := filepath.SplitList(os.Getenv("HALTON_CONFORMANCE"))
+	if len(paths) == 0 {
+		t.Skip("HALTON_CONFORMANCE names no launchctl to ask")
+	}
+	for _, path := range paths {
 		subject := launchdtest.Subject{Real: true, Run: func(args ...string) launchdtest.Result {
 			cmd := exec.Command(path, args...)
 			var stdout, stderr bytes.Buffer
