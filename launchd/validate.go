@@ -150,7 +150,13 @@ func (c *checker) walk(v reflect.Value, path string) {
 			c.walk(iter.Value(), at)
 		}
 	case reflect.Struct:
+		// The fields of a sum type are no keys of the plist.
+		_, sum := reflect.TypeAssert[interface{ toPlist() any }](v)
 		for key, field := range fields(v) {
+			if sum {
+				c.walk(field, path)
+				continue
+			}
 			c.walk(field, join(path, key))
 		}
 		c.extra(v, path)

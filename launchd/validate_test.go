@@ -76,6 +76,9 @@ func TestValidateNamesTheKey(t *testing.T) {
 		"line break in a variable's name": {func(j *launchd.Job) { j.EnvironmentVariables = map[string]string{"A\nB": "x"} }, "EnvironmentVariables", false},
 		"another case":                    {func(j *launchd.Job) { j.Extra = map[string]any{"runatload": true} }, "runatload", false},
 		"another case, tagged":            {func(j *launchd.Job) { j.Extra = map[string]any{"InetdCompatibility": map[string]any{}} }, "InetdCompatibility", false},
+		"another case, in a condition": {func(j *launchd.Job) {
+			j.KeepAlive = conditions(launchd.KeepAliveConditions{Extra: map[string]any{"successfulexit": false}})
+		}, "KeepAlive.successfulexit", false},
 		"another case, nested": {func(j *launchd.Job) {
 			j.HardResourceLimits = &launchd.ResourceLimits{Extra: map[string]any{"numberOfFiles": uint64(9)}}
 		}, "HardResourceLimits.numberOfFiles", false},
