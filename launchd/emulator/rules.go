@@ -32,8 +32,8 @@ type rules struct {
 
 func rulesOf(job *launchd.Job, knobs Knobs) *rules {
 	r := &rules{
-		runAtLoad:   isTrue(job.RunAtLoad),
-		onlyOnce:    isTrue(job.LaunchOnlyOnce),
+		runAtLoad: isTrue(job.RunAtLoad),
+		onlyOnce:  isTrue(job.LaunchOnlyOnce),
 		// launchd.plist(5): a job with EnableTransactions that has no
 		// outstanding transaction may be sent SIGKILL at once, and here none
 		// ever has one.
