@@ -191,11 +191,17 @@ func (r *registry) exited(j *job, status exitStatus) {
 }
 
 // settle comes before each wait, so that a clock that was set back is noticed
-// before the next request.
+// before the next request. What it brings forward is recorded: a supervisor to
+// come did not see the step.
 func (r *registry) settle() {
-	now := r.sup.now()
+	now, moved := r.sup.now(), false
 	for _, j := range r.jobs {
+		before := j.life.Due
 		j.life.settle(j.rules, now)
+		moved = moved || !j.life.Due.Equal(before)
+	}
+	if moved {
+		r.save()
 	}
 }
 

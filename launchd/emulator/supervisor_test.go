@@ -247,3 +247,26 @@ func TestAStateOfAnotherBootIsForgotten(t *testing.T) {
 		t.Fatalf("another boot: %+v, %v", back, err)
 	}
 }
+
+// What a clock that was set back brings forward has to be in the state file:
+// the supervisor that comes after a crash sees the clock only as it is then.
+func TestAClockSetBackIsRecorded(t *testing.T) {
+	t.Parallel()
+	c, dir := newClock(), t.TempDir()
+	launchctl, _ := serve(t, &Supervisor{Dir: dir, IdleExit: -1, Now: c.Now, After: c.After})
+	path := writeJob(t, launchd.Job{
+		Label: "test.back", ProgramArguments: []string{"/bin/sh", "-c", "exit 0"}, StartInterval: new(30),
+	})
+	if code, text := launchctl("bootstrap", domain{"gui", os.Getuid()}.String(), path); code != 0 {
+		t.Fatal(text)
+	}
+	c.advance(-time.Hour)
+	launchctl("managername") // after this the supervisor has seen the clock
+	var s savedState
+	if err := s.load(dir); err != nil || len(s.Jobs) != 1 {
+		t.Fatalf("state: %+v, %v", s, err)
+	}
+	if want := c.Now().Add(30 * time.Second); !s.Jobs[0].Life.Due.Equal(want) {
+		t.Fatalf("due %v, want %v", s.Jobs[0].Life.Due, want)
+	}
+}
