@@ -51,6 +51,7 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		log.Error("edge.config.ignored", "error", err.Error())
 	}
+	edge.AllowLocal = conf.Edge.AllowLocal
 	if pool, err := roots(conf); err != nil {
 		log.Error("edge.config.ignored", "error", err.Error())
 	} else {

@@ -26,6 +26,7 @@ const maxSize = 1 << 20
 // Config is the content of config.toml.
 type Config struct {
 	Daemon   Daemon   `toml:"daemon"`
+	Edge     Edge     `toml:"edge"`
 	Upstream Upstream `toml:"upstream"`
 	Tagging  Tagging  `toml:"tagging"`
 	Ledger   Ledger   `toml:"ledger"`
@@ -37,6 +38,14 @@ type Daemon struct {
 	EdgePort     int `toml:"edge_port"`
 	InternalPort int `toml:"internal_port"`
 	APIPort      int `toml:"api_port"`
+}
+
+// Edge is about the port that clients use.
+type Edge struct {
+	// AllowLocal lets plain http requests that name their target reach
+	// loopback and link-local addresses. A web page can make a browser send
+	// such a request, so they are refused unless this is set.
+	AllowLocal bool `toml:"allow_local"`
 }
 
 // Upstream says how the providers are reached.

@@ -24,6 +24,9 @@ func TestLoad(t *testing.T) {
 [daemon]
 edge_port = 8181
 
+[edge]
+allow_local = true
+
 [upstream]
 ca_file = "corp.pem"
 proxy = "http://user:secret@proxy.example:3128"
@@ -40,6 +43,9 @@ keep_days = 90
 	}
 	if c.Daemon.EdgePort != 8181 || c.Daemon.APIPort != 0 {
 		t.Errorf("ports: %+v", c.Daemon)
+	}
+	if !c.Edge.AllowLocal {
+		t.Error("allow_local is false")
 	}
 	if want := filepath.Join(dir, "corp.pem"); c.Upstream.CAFile != want {
 		t.Errorf("ca_file %q, want %q", c.Upstream.CAFile, want)
@@ -70,6 +76,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"unknown key":   {"[daemon]\nedge_prot = 1\n", "line 2: unknown key daemon.edge_prot"},
 		"wrong type":    {"[daemon]\nedge_port = \"x\"\n", "line 2"},
 		"broken":        {"[daemon\n", "line 1"},
+		"no flag":       {"[edge]\nallow_local = \"yes\"\n", "line 2"},
 		"no port":       {"[daemon]\napi_port = 70000\n", "daemon.api_port = 70000"},
 		"negative port": {"[daemon]\napi_port = -1\n", "daemon.api_port = -1"},
 		"twice":         {"[daemon]\napi_port = 9000\nedge_port = 9000\n", "are both 9000"},
