@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,44 +55,71 @@ func child(args []string) int {
 }
 
 // Calls at once on one tuple: each port has one owner, the others are told
-// so, and nothing is left open.
+// so and by whom, and nothing is left open.
 func TestNegotiateParallel(t *testing.T) {
-	const calls, owners = 100, 5
-	p := freePorts(t, 2*owners)
-	state := filepath.Join(t.TempDir(), "ports.json")
-	n := Negotiation{
-		StateFile: state, LockFile: state + ".lock",
-		Ports: []Port{
-			{Name: "internal", Preferred: p[0], Fallbacks: p[1:owners]},
-			{Name: "api", Preferred: p[owners], Fallbacks: p[owners+1:]},
-		},
+	t.Run("with a lock", func(t *testing.T) {
+		state := filepath.Join(t.TempDir(), "ports.json")
+		won, p := negotiateParallel(t, Negotiation{StateFile: state, LockFile: state + ".lock"})
+		if len(won) != parallelOwners {
+			t.Errorf("%d calls got ports, want %d", len(won), parallelOwners)
+		}
+		last, err := ReadRecord(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := false
+		for _, a := range won {
+			whole = whole || last.Ports["internal"] == a.Port("internal") && last.Ports["api"] == a.Port("api")
+		}
+		if !whole {
+			t.Errorf("record %v mixes two calls", last.Ports)
+		}
+		release(t, won, p)
+	})
+	// Then calls may be in each other's way, so that not all ports are given
+	// away, but still none is twice.
+	t.Run("without", func(t *testing.T) {
+		won, p := negotiateParallel(t, Negotiation{})
+		release(t, won, p)
+	})
+}
+
+const parallelOwners = 5
+
+// negotiateParallel makes 100 calls for two names of parallelOwners candidates
+// each, and checks what they get.
+func negotiateParallel(t *testing.T, n Negotiation) (won []*Allocation, p []int) {
+	t.Helper()
+	p = freePorts(t, 2*parallelOwners)
+	n.Ports = []Port{
+		{Name: "internal", Preferred: p[0], Fallbacks: p[1:parallelOwners]},
+		{Name: "api", Preferred: p[parallelOwners], Fallbacks: p[parallelOwners+1:]},
 	}
+	before := descriptors(t)
 	var mu sync.Mutex
-	var won []*Allocation
 	var wg sync.WaitGroup
-	for range calls {
+	for range 100 {
 		wg.Go(func() {
 			a, err := n.Negotiate(t.Context())
 			mu.Lock()
 			defer mu.Unlock()
 			var exhausted *ExhaustedError
-			if err == nil {
+			switch {
+			case err == nil:
 				won = append(won, a)
-			} else if !errors.As(err, &exhausted) || len(exhausted.Attempts) != owners {
+			case !errors.As(err, &exhausted) || len(exhausted.Attempts) != parallelOwners:
 				t.Error(err)
+			case n.LockFile != "":
+				for _, attempt := range exhausted.Attempts {
+					if attempt.Holder.PID != os.Getpid() || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+						t.Errorf("%d is held by %+v, and the text is %q", attempt.Port, attempt.Holder, err)
+					}
+				}
 			}
 		})
 	}
 	wg.Wait()
-	if len(won) != owners {
-		t.Errorf("%d calls got ports, want %d", len(won), owners)
-	}
 	owned := map[int]bool{}
-	last, err := ReadRecord(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole := false
 	for _, a := range won {
 		for _, name := range []string{"internal", "api"} {
 			port := a.Port(name)
@@ -100,11 +128,21 @@ func TestNegotiateParallel(t *testing.T) {
 			}
 			owned[port] = true
 		}
-		whole = whole || last.Ports["internal"] == a.Port("internal") && last.Ports["api"] == a.Port("api")
 	}
-	if !whole {
-		t.Errorf("record %v mixes two calls", last.Ports)
+	if got, want := descriptors(t)-before, 2*len(won); got != want {
+		t.Errorf("%d descriptors more than before, want %d for %d owners", got, want, len(won))
 	}
+	t.Cleanup(func() {
+		if after := descriptors(t); after != before {
+			t.Errorf("%d descriptors were open before, and %d are", before, after)
+		}
+	})
+	return won, p
+}
+
+// release closes what was won and checks that all ports are free again.
+func release(t *testing.T, won []*Allocation, p []int) {
+	t.Helper()
 	for _, a := range won {
 		if err := a.Close(); err != nil {
 			t.Error(err)
@@ -113,6 +151,22 @@ func TestNegotiateParallel(t *testing.T) {
 	for _, port := range p {
 		mustListen(t, port).Close()
 	}
+}
+
+// descriptors counts those of this process; Linux and macOS both have
+// /dev/fd. The runtime opens its own with the first socket.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	all, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 // The same between processes, which share no Go runtime but the kernel.

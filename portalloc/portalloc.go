@@ -99,7 +99,7 @@ type Negotiation struct {
 	// and leaves the port to the state file.
 	Known map[string]int
 	// ForAnother means that the ports are chosen for another program, which
-	// will open them again: the record keeps the pid and start time it has.
+	// will open them again: the record keeps the process it names.
 	ForAnother bool
 	// Logger receives what was chosen and why. Nil: nothing is logged.
 	Logger *slog.Logger
@@ -364,13 +364,13 @@ func (n Negotiation) lastRecord() Record {
 // nextRecord is the whole new record: what was negotiated, what is known of
 // others, and whose it is.
 func (n Negotiation) nextRecord(last Record, a *Allocation) Record {
-	next := Record{Ports: n.others(last), PID: last.PID, StartedAt: last.StartedAt}
+	next := Record{Ports: n.others(last), PID: last.PID, StartedAt: last.StartedAt, Process: last.Process}
 	for name := range a.listeners {
 		forget(next.Ports, a.Port(name))
 		next.Ports[name] = a.Port(name)
 	}
 	if !n.ForAnother {
-		next.PID, next.StartedAt = self()
+		next.own()
 	}
 	return next
 }

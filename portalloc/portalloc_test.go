@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -319,18 +320,29 @@ func TestWildcardListenerCounts(t *testing.T) {
 }
 
 func TestRecordLive(t *testing.T) {
-	pid, started := self()
-	if at, err := process.StartTime(pid); err != nil || !at.Equal(started) {
-		t.Fatalf("self = %v, process.StartTime = %v, %v", started, at, err)
+	var me Record
+	me.own()
+	if at, err := process.StartTime(me.PID); err != nil || !at.Equal(me.StartedAt) || me.PID != os.Getpid() {
+		t.Fatalf("own = %+v, process.StartTime = %v, %v", me, at, err)
 	}
+	if !process.Is(me.PID, me.Process) {
+		t.Fatalf("%q does not name this process", me.Process)
+	}
+	step := 24 * time.Hour // of the wall clock
 	for _, tt := range []struct {
 		name string
 		r    Record
 		want bool
 	}{
-		{"this process", Record{PID: pid, StartedAt: started}, true},
-		{"its number, another start", Record{PID: pid, StartedAt: old}, false},
+		{"this process", me, true},
+		{"after the clock was set back", Record{PID: me.PID, StartedAt: me.StartedAt.Add(step), Process: me.Process}, true},
+		{"after it was set forward", Record{PID: me.PID, StartedAt: me.StartedAt.Add(-step), Process: me.Process}, true},
+		{"its number and start, another process", Record{PID: me.PID, StartedAt: me.StartedAt, Process: me.Process + "0"}, false},
+		{"another number", Record{PID: os.Getppid(), StartedAt: me.StartedAt, Process: me.Process}, false},
+		{"of an older version", Record{PID: me.PID, StartedAt: me.StartedAt}, true},
+		{"of an older version, another start", Record{PID: me.PID, StartedAt: old}, false},
 		{"nobody yet", Record{}, false},
+		{"nobody, with a process", Record{Process: me.Process}, false},
 	} {
 		if got := tt.r.Live(); got != tt.want {
 			t.Errorf("%s: live = %v", tt.name, got)

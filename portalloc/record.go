@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,10 +27,13 @@ const maxRecord = 16 << 10
 
 const portSuffix = "_port"
 
+// validProcess is far wider than what process.ID returns, and fits for a log.
+var validProcess = regexp.MustCompile(`^[!-~]{1,200}$`)
+
 // Record is the content of a state file: the chosen ports and their owner.
 //
-// Its JSON form is one flat object, with "<name>_port" for each port, "pid"
-// and "started_at" (RFC 3339). Decoding is strict: an unknown, repeated or
+// Its JSON form is one flat object, with "<name>_port" for each port, "pid",
+// "started_at" (RFC 3339) and, if it is known, "process". Decoding is strict: an unknown, repeated or
 // missing key, a fraction, a number out of range or a port given to two names
 // is an error.
 type Record struct {
@@ -37,14 +41,20 @@ type Record struct {
 	Ports map[string]int
 	// PID is the process that negotiated last, 0 if none has yet.
 	PID int
-	// StartedAt is when that process was started, which tells it from a
-	// later one that got its number.
+	// StartedAt is when that process was started, for people to read.
 	StartedAt time.Time
+	// Process tells that process from a later one that got its number,
+	// whatever becomes of the wall clock. Empty: StartedAt must do, which on
+	// Linux moves when the clock is set.
+	Process string
 }
 
 // Live reports whether the process that the record names still runs. A record
 // that is not live is a memory: what listens on its ports now is a stranger.
 func (r Record) Live() bool {
+	if r.PID != 0 && r.Process != "" {
+		return process.Is(r.PID, r.Process)
+	}
 	return r.PID != 0 && process.Lives(r.PID, r.StartedAt)
 }
 
@@ -77,6 +87,9 @@ func (r Record) Write(path string) error {
 // MarshalJSON encodes the record; it fails on what UnmarshalJSON would refuse.
 func (r Record) MarshalJSON() ([]byte, error) {
 	fields := map[string]any{"pid": r.PID, "started_at": r.StartedAt}
+	if r.Process != "" {
+		fields["process"] = r.Process
+	}
 	for name, port := range r.Ports {
 		fields[name+portSuffix] = port
 	}
@@ -136,12 +149,18 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 }
 
 func (r *Record) set(key string, value json.Token) error {
-	if key == "started_at" {
+	if key == "started_at" || key == "process" {
 		s, ok := value.(string)
-		if !ok {
+		switch {
+		case !ok:
 			return errors.New("not a string")
+		case key == "started_at":
+			return r.StartedAt.UnmarshalText([]byte(s))
+		case !validProcess.MatchString(s):
+			return errors.New("names no process")
 		}
-		return r.StartedAt.UnmarshalText([]byte(s))
+		r.Process = s
+		return nil
 	}
 	number, ok := value.(json.Number)
 	if !ok {
@@ -172,16 +191,19 @@ func (r *Record) distinct() error {
 	return nil
 }
 
-// self is what the record says of this process.
-func self() (pid int, startedAt time.Time) {
-	pid = os.Getpid()
-	startedAt, err := process.StartTime(pid)
+// own makes the record one of this process.
+func (r *Record) own() {
+	r.PID = os.Getpid()
+	started, err := process.StartTime(r.PID)
 	if err != nil {
 		// No /proc, say. Live needs the same answer and will not find it
 		// either, so readers fall back to treating the record as stale.
-		startedAt = time.Now()
+		started = time.Now()
 	}
-	return pid, startedAt.UTC()
+	r.StartedAt = started.UTC()
+	if r.Process, err = process.ID(r.PID); err != nil {
+		r.Process = ""
+	}
 }
 
 // readSmall reads a regular file of at most maxRecord bytes. O_NONBLOCK keeps

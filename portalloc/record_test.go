@@ -26,7 +26,7 @@ func mustLock(t *testing.T, path string) *filelock.Lock {
 
 func TestRecordFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ports.json")
-	r := Record{Ports: map[string]int{"edge": 8081, "internal": 8090, "api": 0}, PID: 4711, StartedAt: old}
+	r := Record{Ports: map[string]int{"edge": 8081, "internal": 8090, "api": 0}, PID: 4711, StartedAt: old, Process: "3f/4711/123"}
 	if err := r.Write(path); err != nil {
 		t.Fatal(err)
 	}
@@ -35,6 +35,7 @@ func TestRecordFile(t *testing.T) {
   "edge_port": 8081,
   "internal_port": 8090,
   "pid": 4711,
+  "process": "3f/4711/123",
   "started_at": "2026-11-01T12:00:00.123456789Z"
 }
 `
@@ -46,7 +47,7 @@ func TestRecordFile(t *testing.T) {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
 	back, err := ReadRecord(path)
-	if err != nil || !maps.Equal(back.Ports, r.Ports) || back.PID != r.PID || !back.StartedAt.Equal(old) {
+	if err != nil || !maps.Equal(back.Ports, r.Ports) || back.PID != r.PID || back.Process != r.Process || !back.StartedAt.Equal(old) {
 		t.Errorf("read %+v, %v", back, err)
 	}
 }
@@ -64,6 +65,7 @@ func TestRecordIsStrict(t *testing.T) {
 		`{` + owner + `}`,
 		` {"a_port":1,` + owner + `,"b_port":65535,"c_port":0,"d_port":0} ` + "\n",
 		`{"pid":0,"started_at":"0001-01-01T00:00:00Z"}`,
+		`{` + owner + `,"process":"3f/1/2"}`,
 	} {
 		if err := new(Record).UnmarshalJSON([]byte(good)); err != nil {
 			t.Errorf("%s: %v", good, err)
@@ -93,6 +95,10 @@ func TestRecordIsStrict(t *testing.T) {
 		`{` + owner + `,"a":1}`,
 		`{"PID":1,"started_at":"2026-11-01T12:00:00Z"}`,
 		`{"pid":4294967296,"started_at":"2026-11-01T12:00:00Z"}`,
+		`{` + owner + `,"process":1}`,
+		`{` + owner + `,"process":""}`,
+		`{` + owner + `,"process":"\n"}`,
+		`{` + owner + `,"process":"` + strings.Repeat("x", 201) + `"}`,
 		`{"pid":1,"started_at":"yesterday"}`,
 		`{"pid":1,"started_at":1}`,
 		`{"pid":1,"started_at":"2026-11-01T12:00:00"}`,
@@ -116,6 +122,7 @@ func TestWriteRefusesWhatReadWould(t *testing.T) {
 		{Ports: map[string]int{"A": 1}},
 		{Ports: map[string]int{"a": 1, "b": 1}},
 		{PID: -1},
+		{Process: "two words"},
 		{StartedAt: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if err := r.Write(path); err == nil {
@@ -132,6 +139,7 @@ func TestWriteRefusesWhatReadWould(t *testing.T) {
 func FuzzReadRecord(f *testing.F) {
 	f.Add([]byte(`{"edge_port":8081,"internal_port":8090,"api_port":8765,"pid":4711,"started_at":"2026-11-01T12:00:00.5Z"}`))
 	f.Add([]byte(`{"pid":0,"started_at":"0001-01-01T00:00:00Z"}`))
+	f.Add([]byte(`{"pid":4711,"process":"3f/4711/123","started_at":"2026-11-01T12:00:00.5Z"}`))
 	f.Add([]byte(`{"a_port":1,"a_port":2,"pid":1,"started_at":"2026-11-01T12:00:00+23:59"}`))
 	f.Add([]byte(`{"a_port":{"a_port":[[[`))
 	f.Add(bytes.Repeat([]byte{'{'}, maxRecord+1))
@@ -153,7 +161,7 @@ func FuzzReadRecord(f *testing.F) {
 		}
 		var again Record
 		err = again.UnmarshalJSON(data)
-		if err != nil || !maps.Equal(r.Ports, again.Ports) || r.PID != again.PID || !r.StartedAt.Equal(again.StartedAt) {
+		if err != nil || !maps.Equal(r.Ports, again.Ports) || r.PID != again.PID || r.Process != again.Process || !r.StartedAt.Equal(again.StartedAt) {
 			t.Fatalf("%+v became %+v, %v", r, again, err)
 		}
 	})
