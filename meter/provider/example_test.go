@@ -103,11 +103,24 @@ func ExampleLookup() {
 
 func ExampleFormats() {
 	fmt.Println(provider.Formats())
-	// Output: [anthropic-messages bedrock-converse bedrock-invoke gemini gemini-openai-chat ollama openai-chat openai-responses]
+	// Output: [anthropic-messages bedrock-converse bedrock-invoke gemini gemini-openai-chat ollama openai-chat openai-realtime openai-responses]
 }
 
 func ExampleBaseURL() {
 	anthropic := provider.BaseURL{Prefix: "/anthropic", Host: "api.anthropic.com"}
 	fmt.Println(slices.Contains(provider.BaseURLs(), anthropic))
 	// Output: true
+}
+
+func ExampleDialog() {
+	endpoint, _ := provider.Lookup("GET", "api.openai.com", "/v1/responses")
+	fmt.Println("WebSocket:", endpoint.Socket)
+	dialog := endpoint.NewDialog()
+	dialog.Ask([]byte(`{"type":"response.create","model":"gpt-5","input":"hi"}`))
+	response, last := dialog.Answer([]byte(`{"type":"response.completed","response":{"id":"resp_1","status":"completed","usage":{"input_tokens":8,"output_tokens":3}}}`))
+	result := response.Result(last)
+	fmt.Println(result.Model, result.ResponseID, result.Usage.Input, result.Usage.Output, result.Complete)
+	// Output:
+	// WebSocket: true
+	// gpt-5 resp_1 8 3 true
 }

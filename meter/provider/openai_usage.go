@@ -26,8 +26,10 @@ type openaiCounts struct {
 	in, inCached, out     modalities
 	// images: the usage is in the words of the images API.
 	images, imagesIn, detailsOut bool
-	calls                        map[string]int64
-	cost                         costParts
+	// cachedTold: the details say of what the cached tokens were.
+	cachedTold bool
+	calls      map[string]int64
+	cost       costParts
 }
 
 func (c *openaiCounts) readMember(x *exchange, key, value []byte) {
@@ -81,7 +83,7 @@ func (c *openaiCounts) readPrompt(x *exchange, key, value []byte) {
 	case "image_tokens":
 		c.imagesIn = x.count(&c.in.image, "image_tokens", value) || c.imagesIn
 	case "cached_tokens_details":
-		x.count(&c.inCached.audio, "cached audio_tokens", member(value, "audio_tokens"))
+		c.cachedTold = x.count(&c.inCached.audio, "cached audio_tokens", member(value, "audio_tokens"))
 		x.count(&c.inCached.image, "cached image_tokens", member(value, "image_tokens"))
 	}
 }
@@ -154,7 +156,7 @@ func (c *openaiCounts) usage(x *exchange) Usage {
 	c.inCached.fit(c.read)
 	in := c.in.minus(c.inCached)
 	// The cache's part is told by modality too, or it may be any of them.
-	lost := in.fit(fresh) || in != (modalities{}) && c.inCached == (modalities{}) && c.read > 0
+	lost := in.fit(fresh) || in != (modalities{}) && !c.cachedTold && c.inCached == (modalities{}) && c.read > 0
 	if lost && in.audio > 0 {
 		x.doubt("the usage does not tell how much of the audio was cached")
 	}

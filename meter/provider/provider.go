@@ -5,7 +5,8 @@
 // finds the Endpoint of a request, Endpoint.NewParser a Parser for one
 // exchange; the parser is fed the request body and then either whole bodies
 // or stream events, and asked for the Result at the end, however the exchange
-// ended.
+// ended. At an endpoint that is a WebSocket, a Dialog takes the messages and
+// makes a Parser for each response in them.
 //
 // The rules behind each format are stated beside the code that applies them.
 package provider
@@ -53,6 +54,10 @@ type Endpoint struct {
 	Model string
 	// Stream reports whether the path asks for a stream.
 	Stream bool
+	// Socket marks a place that is spoken to over a WebSocket: what is metered
+	// there is not the request but each response, which NewDialog's Dialog
+	// finds. Without an upgrade it is not metered.
+	Socket bool
 }
 
 // Usage is what an exchange consumed, in tokens, in disjoint buckets: each
@@ -133,6 +138,10 @@ type Result struct {
 	ReportedCost *ReportedCost
 	// ResponseID is the provider's id of the response.
 	ResponseID string
+
+	// Prefetch reports that the request had the provider read the prompt ahead
+	// of its use, and was billed nothing: there is nothing to book.
+	Prefetch bool
 
 	// ErrorClass is one of the seven classes of ClassifyError, "" if the
 	// body tells no error; ErrorCode is the provider's own code.

@@ -73,6 +73,7 @@ var responsesRoutes = []route{
 	post("/responses/compact", FormatOpenAIResponses, KindChat),
 	// The answer to a background request names no usage; this one does.
 	{method: http.MethodGet, path: "/responses/*", format: FormatOpenAIResponses, kind: KindChat, retrieve: true},
+	{method: http.MethodGet, path: "/responses", format: FormatOpenAIResponses, kind: KindChat, stream: true, socket: true},
 }
 
 var mediaRoutes = []route{
@@ -84,7 +85,9 @@ var mediaRoutes = []route{
 	post("/audio/speech", FormatOpenAIChat, KindAudio),
 }
 
-var openaiRoutes = slices.Concat(chatRoutes, responsesRoutes, mediaRoutes)
+var openaiRoutes = slices.Concat(chatRoutes, responsesRoutes, mediaRoutes, []route{
+	{method: http.MethodGet, path: "/realtime", format: FormatOpenAIRealtime, kind: KindAudio, stream: true, socket: true},
+})
 
 var gatewayRoutes = slices.Concat(openaiRoutes, anthropicRoutes)
 

@@ -17,6 +17,8 @@ const (
 	FormatOpenAIChat Format = "openai-chat"
 	// FormatOpenAIResponses is OpenAI's Responses API.
 	FormatOpenAIResponses Format = "openai-responses"
+	// FormatOpenAIRealtime is OpenAI's Realtime API.
+	FormatOpenAIRealtime Format = "openai-realtime"
 	// FormatGemini is Gemini's generateContent and embedContent, and the
 	// same inside Code Assist's envelope.
 	FormatGemini Format = "gemini"
@@ -39,7 +41,7 @@ const unmetered Format = ""
 func Formats() []Format {
 	return []Format{
 		FormatAnthropicMessages, FormatBedrockConverse, FormatBedrockInvoke, FormatGemini,
-		FormatGeminiChat, FormatOllama, FormatOpenAIChat, FormatOpenAIResponses,
+		FormatGeminiChat, FormatOllama, FormatOpenAIChat, FormatOpenAIRealtime, FormatOpenAIResponses,
 	}
 }
 
@@ -52,7 +54,7 @@ func (e Endpoint) NewParser() Parser {
 		return &anthropicMessages{exchange: x}
 	case FormatOpenAIChat:
 		return &openaiChat{exchange: x}
-	case FormatOpenAIResponses:
+	case FormatOpenAIResponses, FormatOpenAIRealtime:
 		return &openaiResponses{exchange: x}
 	case FormatGemini:
 		return &gemini{exchange: x}
@@ -94,6 +96,7 @@ type route struct {
 	kind         Kind
 	retrieve     bool
 	stream       bool
+	socket       bool
 }
 
 // Hosts returns the names of the metered hosts, sorted.
@@ -140,7 +143,7 @@ func Lookup(method, host, urlPath string) (Endpoint, bool) {
 				}
 				return Endpoint{
 					Provider: s.provider, Format: r.format, Kind: r.kind,
-					Retrieve: r.retrieve, Model: model, Stream: r.stream,
+					Retrieve: r.retrieve, Model: model, Stream: r.stream, Socket: r.socket,
 				}, true
 			}
 		}

@@ -13,6 +13,9 @@ func TestLookup(t *testing.T) {
 	embeddings := Endpoint{Provider: "openai", Format: FormatOpenAIChat, Kind: KindEmbedding}
 	retrieve := responses
 	retrieve.Retrieve = true
+	socket := responses
+	socket.Socket, socket.Stream = true, true
+	realtime := Endpoint{Provider: "openai", Format: FormatOpenAIRealtime, Kind: KindAudio, Socket: true, Stream: true}
 	none := Endpoint{}
 	at := func(provider string, e Endpoint) Endpoint {
 		e.Provider = provider
@@ -52,7 +55,10 @@ func TestLookup(t *testing.T) {
 		{"POST", "api.openai.com", "/v1/responses", responses},
 		{"POST", "api.openai.com", "/v1/responses/compact", responses},
 		{"GET", "api.openai.com", "/v1/responses/resp_1", retrieve},
-		{"GET", "api.openai.com", "/v1/responses/", none},
+		{"GET", "api.openai.com", "/v1/responses/", socket},
+		{"GET", "api.openai.com", "/v1/responses?x=1", socket},
+		{"GET", "api.openai.com", "/v1/realtime?model=gpt-realtime", realtime},
+		{"GET", "chatgpt.com", "/backend-api/codex/responses", socket},
 		{"GET", "api.openai.com", "/v1/responses/resp_1/input_items", none},
 		{"POST", "api.openai.com", "/v1/responses/resp_1", none},
 		{"GET", "api.openai.com", "/v1/models", none},
