@@ -132,6 +132,10 @@ func (rep *Report) journal(dir string) ([]Row, error) {
 				if o, err := decodeOpening(payload); err == nil {
 					open[o.ID] = true
 				}
+			case kindVoid:
+				if o, err := decodeOpening(payload); err == nil {
+					delete(open, o.ID)
+				}
 			}
 		})
 		if errors.Is(err, fs.ErrNotExist) {

@@ -151,7 +151,7 @@ func crash(l *Ledger) {
 	}
 }
 
-// TestAnyInterleavingGivesOneRow drives Begin, Finish, crash and restart in
+// TestAnyInterleavingGivesOneRow drives Begin, Finish, Void, crash and restart in
 // any order, over segments so small that they rotate all the time.
 func TestAnyInterleavingGivesOneRow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -183,6 +183,14 @@ func TestAnyInterleavingGivesOneRow(t *testing.T) {
 				i := rapid.IntRange(0, len(live)-1).Draw(rt, "which")
 				must(t, l.Finish(row(live[i], 0)))
 				want[live[i]] = "success"
+				live = append(live[:i], live[i+1:]...)
+			},
+			"void": func(rt *rapid.T) {
+				if len(live) == 0 {
+					rt.Skip("nothing is open")
+				}
+				i := rapid.IntRange(0, len(live)-1).Draw(rt, "which")
+				must(t, l.Void(live[i]))
 				live = append(live[:i], live[i+1:]...)
 			},
 			"finish unseen": func(rt *rapid.T) {

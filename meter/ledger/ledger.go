@@ -127,6 +127,8 @@ type Ledger struct {
 	ready   bool   // the database is open and replay is done
 	dbErr   error
 	fails   uint64 // failed attempts at the database
+	// voids are what was taken back in another segment than it was opened in.
+	voids []voided
 	// changed is closed, and replaced, when a waiting Flush should look.
 	changed chan struct{}
 

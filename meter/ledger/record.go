@@ -38,6 +38,7 @@ type kind byte
 const (
 	kindOpening kind = 'o' // an Opening
 	kindRow     kind = 'r' // a Row
+	kindVoid    kind = 'v' // an Opening of which only the id is set: it was none
 	kindProbe   kind = 'p' // nothing: proves that the disk takes a write
 )
 

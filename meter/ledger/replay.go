@@ -83,6 +83,12 @@ func (l *Ledger) restore(ctx context.Context, db *database, path string, opening
 			if openings != nil {
 				openings[o.ID] = o
 			}
+		case kindVoid:
+			if o, err := decodeOpening(payload); err == nil {
+				delete(openings, o.ID)
+			} else {
+				undecoded++
+			}
 		}
 	})
 	if errors.Is(err, os.ErrNotExist) {

@@ -284,6 +284,7 @@ func (l *Ledger) sweep(keep int64) {
 		j.err = j.withReserve(func() error { return j.rotate(false) })
 	}
 	done := j.takeDone(false)
+	l.releaseVoids()
 	l.mu.Unlock()
 	l.remove(done)
 }
