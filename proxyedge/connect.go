@@ -110,10 +110,15 @@ func (e *Edge) connect(ctx context.Context, client net.Conn, h *head, early []by
 	}
 	client.SetDeadline(time.Time{})
 	req := &request{client: client, host: host, port: port, user: proxyUser(h), early: early}
-	metered := e.Metered != nil && e.Metered(host, port)
+	through := e.passageOf(h.get(headerVia))
+	ctx = e.withPassage(ctx, through)
+	metered := !through.passed() && e.Metered != nil && e.Metered(host, port)
 	req.tally = tally{counts: &e.counts, host: host, metered: metered}
 
 	not := &unmetered{reason: ReasonNotMetered}
+	if through.passed() {
+		not.reason = ReasonPassed
+	}
 	if metered {
 		var run func(context.Context)
 		if run, not = e.chain(ctx, req); not == nil {
@@ -165,7 +170,7 @@ func (e *Edge) dialDirect(ctx context.Context, host string, port int) (net.Conn,
 			return nil, err
 		}
 	}
-	ctx = context.WithValue(ctx, controlKey{}, controlFunc(e.guard.control))
+	ctx = e.guarded(ctx)
 	dial := e.Dial
 	if dial == nil {
 		dial = dialGuarded

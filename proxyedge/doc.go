@@ -65,6 +65,10 @@
 // 7.6.1) end here. A request that two parsers could read differently is
 // answered with 400.
 //
+// A request that another edge or a daemon has sent to this one, as its parent
+// proxy, goes on without a daemon; one that has passed this very edge goes
+// straight to its destination. Via tells, between proxies of ours only.
+//
 // # Ownership
 //
 // Serve owns its listener and every connection it accepted, and returns only

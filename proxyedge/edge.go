@@ -51,6 +51,11 @@ type Edge struct {
 	// Nil: a net.Dialer, which races IPv6 and IPv4 (RFC 8305).
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Parent is the proxy that the direct path takes, in place of Dial.
+	// Besides tunnelling it forwards plain http requests, which many refuse
+	// to tunnel. A Parent that is the edge itself is passed over. Nil: Dial.
+	Parent *ParentProxy
+
 	// Forbidden names further addresses of our own that no client may reach
 	// through the edge; it sees resolved addresses. The edge's own address
 	// and the two of the daemon are always refused. Nil: no others.
@@ -77,6 +82,7 @@ type Edge struct {
 	counts counts
 	guard  guard
 	log    *slog.Logger
+	mark   string // in a request's Via
 
 	// dialDaemon replaces the connection to the daemon in tests that run on
 	// a fake clock, where sockets cannot be used.
@@ -106,6 +112,10 @@ func (e *Edge) init() {
 		e.log = e.Logger
 		if e.log == nil {
 			e.log = slog.New(slog.DiscardHandler)
+		}
+		e.mark = newMark()
+		if e.Parent != nil {
+			e.Dial = e.Parent.DialContext
 		}
 		e.health.configure(e)
 		e.guard.configure(e)

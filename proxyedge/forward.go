@@ -99,6 +99,12 @@ func rewrite(r *httputil.ProxyRequest) {
 		out.Opaque = x.target.path
 	}
 	r.Out.URL, r.Out.Host = out, x.target.authority
+	if x.through.passed() {
+		setVia(r.Out.Header, unmarked(r.Out.Header[headerVia]))
+	}
+	if x.parent {
+		x.absolute(r.Out)
+	}
 
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Keep-Alive"} {
 		if values, ok := r.In.Header[name]; ok {
@@ -146,8 +152,10 @@ func (w *web) RoundTrip(req *http.Request) (*http.Response, error) {
 	// before are dead when it wakes. The wall clock tells.
 	now := time.Now().Unix()
 	if last := w.used.Swap(now); now-last > int64(idleTime/time.Second) {
-		w.routes.CloseIdleConnections()
-		w.open.CloseIdleConnections()
+		w.closeIdle()
+	}
+	if x.parent {
+		return x.toParent(req)
 	}
 	if x.target.route {
 		return w.routes.RoundTrip(req)
@@ -157,10 +165,11 @@ func (w *web) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // answered takes the response's head, before the client gets it.
 func answered(res *http.Response) error {
+	x := forwardOf(res.Request)
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		forwardOf(res.Request).gate.raw.Store(true)
+		x.gate.raw.Store(true)
 	}
-	return nil
+	return x.refusedByParent(res)
 }
 
 // failed is called when no answer came. If nothing was sent, the client learns
@@ -169,6 +178,11 @@ func answered(res *http.Response) error {
 func failed(rw http.ResponseWriter, req *http.Request, err error) {
 	x := forwardOf(req)
 	x.err = err
+	if refused := (*ParentError)(nil); errors.As(err, &refused) {
+		status, text := dialFailure(err)
+		answerError(rw, status, text)
+		return
+	}
 	if x.sending.Load() || req.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}

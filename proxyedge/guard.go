@@ -176,6 +176,11 @@ type controlKey struct{}
 
 type controlFunc = func(ctx context.Context, network, address string, c syscall.RawConn) error
 
+// guarded lets the dialers judge the addresses that they resolve.
+func (e *Edge) guarded(ctx context.Context) context.Context {
+	return context.WithValue(ctx, controlKey{}, controlFunc(e.guard.control))
+}
+
 // dialGuarded is the dialer of every direct path.
 func dialGuarded(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer

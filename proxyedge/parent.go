@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,7 +15,8 @@ import (
 )
 
 // ParentProxy dials through another proxy, such as a company's. Its
-// DialContext serves as [Edge.Dial] and as DialContext of an http.Transport.
+// DialContext serves as DialContext of an http.Transport and as [Edge.Dial];
+// [Edge.Parent] is better, where plain http requests matter.
 type ParentProxy struct {
 	// URL is the proxy: http or https, with user and password if it wants
 	// them. Nil: everything is dialled directly.
@@ -45,7 +47,7 @@ func (e *ParentError) Error() string {
 	if e.Status == 407 {
 		hint = ": check the user and password in its URL"
 	}
-	return fmt.Sprintf("parent proxy %s answered %d to CONNECT %s%s", e.Proxy, e.Status, e.Target, hint)
+	return fmt.Sprintf("parent proxy %s answered %d for %s%s", e.Proxy, e.Status, e.Target, hint)
 }
 
 // DialContext connects to address through the proxy, or directly where
@@ -55,17 +57,20 @@ func (p *ParentProxy) DialContext(ctx context.Context, network, address string) 
 	if dial == nil {
 		dial = dialGuarded
 	}
-	if p.URL == nil || bypasses(p.NoProxy, address) {
+	through, _ := ctx.Value(passageKey{}).(passage)
+	if p.URL == nil || through.again || bypasses(p.NoProxy, address) {
 		return dial(ctx, network, address)
 	}
 	proxy, err := p.address()
 	if err != nil {
 		return nil, err
 	}
-	// The parent may be local; whether the target is has been judged.
-	conn, err := dial(context.WithValue(ctx, outsideKey{}, false), "tcp", proxy)
+	conn, err := p.dialProxy(ctx, proxy)
+	if errors.Is(err, errOwnAddress) {
+		return dial(ctx, network, address)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to parent proxy %s: %w", proxy, err)
+		return nil, err
 	}
 	// The deadline and the cancellation of ctx end here, with the dialling.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -81,6 +86,21 @@ func (p *ParentProxy) DialContext(ctx context.Context, network, address string) 
 		return nil, err
 	}
 	return tunnel, nil
+}
+
+// dialProxy connects to the proxy. An edge that is itself the proxy finds out
+// here, as errOwnAddress.
+func (p *ParentProxy) dialProxy(ctx context.Context, proxy string) (net.Conn, error) {
+	dial := p.Dial
+	if dial == nil {
+		dial = dialGuarded
+	}
+	// The parent may be local; whether the target is has been judged.
+	conn, err := dial(context.WithValue(ctx, outsideKey{}, false), "tcp", proxy)
+	if err != nil {
+		return nil, fmt.Errorf("connect to parent proxy %s: %w", proxy, err)
+	}
+	return conn, nil
 }
 
 // address is the host:port of the proxy.
@@ -108,6 +128,9 @@ func (p *ParentProxy) connect(ctx context.Context, conn net.Conn, proxy, target 
 		conn = secure
 	}
 	head := "CONNECT " + target + " HTTP/1.1\r\nHost: " + target + "\r\n"
+	if onThisMachine(conn) {
+		head += headerVia + ": " + viaOf(ctx) + "\r\n"
+	}
 	if user := p.URL.User; user != nil {
 		password, _ := user.Password()
 		head += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)) + "\r\n"

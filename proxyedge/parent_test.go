@@ -26,7 +26,8 @@ func parent(conn net.Conn, target, greeting string) {
 		return
 	}
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:p@ss word"))
-	if req.Header.Get("Proxy-Authorization") != want || len(req.Header) != 1 {
+	if req.Header.Get("Proxy-Authorization") != want || len(req.Header.Values("Proxy-Authorization")) != 1 ||
+		!strings.HasPrefix(req.Header.Get("Via"), "1.1 halton-") || len(req.Header) != 2 {
 		io.WriteString(conn, "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
 		return
 	}

@@ -129,18 +129,6 @@ func TestOwnAddressesAreRefused(t *testing.T) {
 	}
 }
 
-// A parent proxy that is this edge itself would be an endless loop.
-func TestParentThatIsTheEdgeIsRefused(t *testing.T) {
-	parent := &ParentProxy{}
-	w := newWorld(t, "", func(e *Edge) { e.Dial = parent.DialContext })
-	parent.URL = mustURL(t, "http://"+w.addr)
-	c := w.dial()
-	c.send("CONNECT api.example.net:443 HTTP/1.1\r\n\r\n")
-	if answer := c.status(); !strings.HasPrefix(answer, "HTTP/1.1 403 ") {
-		t.Errorf("%q, want 403", answer)
-	}
-}
-
 func TestUnreachableDestination(t *testing.T) {
 	w := newWorld(t, "", func(e *Edge) { e.Dial = nil })
 	c := w.dial()

@@ -11,6 +11,7 @@ import (
 // its own, such as "learned" or "draining".
 const (
 	ReasonNotMetered  = "not_metered"  // nobody wants this host metered
+	ReasonPassed      = "passed"       // another edge or the daemon has had it: it is configured to use us as its parent
 	ReasonDaemonDown  = "daemon_down"  // no daemon is known, or its health check failed
 	ReasonNoKey       = "no_key"       // there is no key to prove the daemon with
 	ReasonUnproven    = "unproven"     // what listens there is not our daemon

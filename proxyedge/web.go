@@ -26,6 +26,8 @@ type web struct {
 	chained *http.Transport // to the daemon
 	routes  *http.Transport // to the targets of routes
 	open    *http.Transport // to where clients say
+	parent  *http.Transport // to the parent proxy; nil: there is none
+	here    atomic.Bool     // the parent is on this machine, as its last connection says
 
 	used atomic.Int64 // when a request last went direct, in Unix time
 }
@@ -57,6 +59,7 @@ func (e *Edge) newWeb() *web {
 		}
 		return e.dialAddress(ctx, network, address)
 	})
+	w.parent = w.newParent()
 	return w
 }
 
@@ -79,8 +82,15 @@ func (w *web) shutdown(ctx context.Context) {
 
 func (w *web) close() {
 	w.server.Close()
+	w.closeIdle()
+}
+
+func (w *web) closeIdle() {
 	w.routes.CloseIdleConnections()
 	w.open.CloseIdleConnections()
+	if w.parent != nil {
+		w.parent.CloseIdleConnections()
+	}
 }
 
 // ServeHTTP implements http.Handler.
@@ -108,6 +118,8 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if x.admit(r.Context()); r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
+	r = r.WithContext(w.edge.withPassage(r.Context(), x.through))
+	x.parent = x.daemon == nil && x.takesParent(w.edge.guarded(r.Context()), r)
 	// Else net/http reads the rest of a body before it lets an early answer,
 	// such as a 413, out. It never fails for HTTP/1.
 	http.NewResponseController(rw).EnableFullDuplex()
@@ -154,7 +166,7 @@ func (w *web) aim(g *gate, r *http.Request) (*forward, error) {
 	if err != nil {
 		return nil, &refusedError{"400 Bad Request", err.Error()}
 	}
-	x := &forward{web: w, gate: g}
+	x := &forward{web: w, gate: g, through: w.edge.passageOf(r.Header[headerVia])}
 	if t.scheme == "" {
 		var ok bool
 		if t, x.user, ok = w.edge.match(t.path); !ok {
@@ -179,7 +191,7 @@ func (w *web) aim(g *gate, r *http.Request) (*forward, error) {
 		x.user = proxyUser(h)
 	}
 	x.target = t
-	x.tally = tally{counts: &w.edge.counts, host: t.host, metered: metered(t.port)}
+	x.tally = tally{counts: &w.edge.counts, host: t.host, metered: !x.through.passed() && metered(t.port)}
 	return x, nil
 }
 
@@ -249,6 +261,9 @@ type forward struct {
 	user   string
 	tally  tally
 
+	through passage // what it has passed
+	parent  bool    // it goes to the parent as it is
+
 	daemon  net.Conn    // admitted; nil: the request goes direct
 	taken   atomic.Bool // by the transport
 	not     *unmetered  // why it goes direct
@@ -270,6 +285,9 @@ func (x *forward) admit(ctx context.Context) {
 	x.gate.edge.counts.open.Add(1)
 	e := x.web.edge
 	x.not = &unmetered{reason: ReasonNotMetered}
+	if x.through.passed() {
+		x.not.reason = ReasonPassed
+	}
 	if !x.tally.metered {
 		return
 	}

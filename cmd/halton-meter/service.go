@@ -78,14 +78,23 @@ func roots(c config.Config) (*x509.CertPool, error) {
 
 // dialer connects to providers: directly, or through the parent proxy.
 func dialer(c config.Config, roots *x509.CertPool) (dialFunc, error) {
+	p, err := parent(c, roots)
+	if p == nil || err != nil {
+		return nil, err
+	}
+	return p.DialContext, nil
+}
+
+// parent is the proxy that the configuration names, nil if there is none.
+func parent(c config.Config, roots *x509.CertPool) (*proxyedge.ParentProxy, error) {
 	u, err := c.Upstream.ProxyURL()
 	if u == nil || err != nil {
 		return nil, err
 	}
-	return (&proxyedge.ParentProxy{URL: u, NoProxy: c.Upstream.NoProxy, RootCAs: roots}).DialContext, nil
+	return &proxyedge.ParentProxy{URL: u, NoProxy: c.Upstream.NoProxy, RootCAs: roots}, nil
 }
 
-// listenAgain binds the edge's own port and no other: clients have it.
+// listen binds the edge's own port and no other: clients have it.
 func listen(addr string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
