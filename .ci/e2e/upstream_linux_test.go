@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,7 @@ func prepare() error {
 		return err
 	}
 	hosts := filepath.Join(dir, "hosts")
-	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost api.anthropic.com api.openai.com\n"), 0o644); err != nil {
+	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost "+strings.Join(providers, " ")+"\n"), 0o644); err != nil {
 		return err
 	}
 	// A mount of this namespace only: the machine's own file stays.

@@ -1,8 +1,8 @@
 // Command sdkclient is a program as its users write it: it calls a provider
-// with the provider's own SDK, which finds proxy and roots in the environment.
-// It writes the bytes that the SDK received to standard output.
+// with the provider's own SDK, which finds base URL, proxy and roots in the
+// environment. It writes the bytes that the SDK received to standard output.
 //
-//	sdkclient anthropic|chat|responses stream|json MODEL RECORDING
+//	sdkclient anthropic|chat|responses|gemini stream|json MODEL RECORDING
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/openai/openai-go/v3"
 	openaioption "github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/responses"
+	"google.golang.org/genai"
 
 	"github.com/haltonlabs/halton-meter/internal/replay"
 )
@@ -31,7 +32,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 4 {
-		return errors.New("usage: sdkclient anthropic|chat|responses stream|json MODEL RECORDING")
+		return errors.New("usage: sdkclient anthropic|chat|responses|gemini stream|json MODEL RECORDING")
 	}
 	api, stream, model, recording := args[0], args[1] == "stream", args[2], args[3]
 	switch api {
@@ -41,6 +42,8 @@ func run(ctx context.Context, args []string) error {
 		return chat(ctx, stream, model, recording)
 	case "responses":
 		return respond(ctx, stream, model, recording)
+	case "gemini":
+		return generate(ctx, stream, model, recording)
 	}
 	return fmt.Errorf("unknown API %q", api)
 }
@@ -129,4 +132,33 @@ func openaiClient(recording string) openai.Client {
 			return copied(r, next)
 		}),
 	)
+}
+
+func generate(ctx context.Context, stream bool, model, recording string) error {
+	client, err := genai.NewClient(ctx, &genai.ClientConfig{
+		APIKey: "planted-key", Backend: genai.BackendGeminiAPI,
+		HTTPClient:  &http.Client{Transport: copyingTransport{}},
+		HTTPOptions: genai.HTTPOptions{Headers: http.Header{replay.Header: {recording}}},
+	})
+	if err != nil {
+		return err
+	}
+	prompt := genai.Text("planted prompt")
+	if !stream {
+		_, err := client.Models.GenerateContent(ctx, model, prompt, nil)
+		return err
+	}
+	for _, err := range client.Models.GenerateContentStream(ctx, model, prompt, nil) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyingTransport is the middleware of an SDK that has none.
+type copyingTransport struct{}
+
+func (copyingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return copied(req, http.DefaultTransport.RoundTrip)
 }
