@@ -33,12 +33,38 @@ func (s Settings) ProxyURL() string {
 // loopback is never reached through a proxy.
 var loopback = []string{"localhost", "127.0.0.1", "::1"}
 
+// nodeUseEnvProxy has Node follow the proxy variables, from Node 22.21 and 24
+// on; before that only programs that bring their own proxy agent do.
+// https://nodejs.org/api/cli.html#node_use_env_proxy1
+const nodeUseEnvProxy = "NODE_USE_ENV_PROXY"
+
 // Apply returns env (as os.Environ gives it) with the settings in place of
 // what it said before. What the user excluded from proxies stays excluded.
 //
-// HTTP_PROXY is left alone: the edge serves CONNECT only, and a plain-HTTP
-// request would fail on it.
+// HTTP_PROXY is left alone: providers are reached over TLS, and a plain-HTTP
+// request to anything else is none of the meter's business.
 func (s Settings) Apply(env []string) []string {
+	set := s.variables(env)
+	var out []string
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, ours := set[name]; !ours {
+			out = append(out, kv)
+		}
+	}
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		out = append(out, name+"="+set[name])
+	}
+	return out
+}
+
+// variables are the settings, beside what env excludes from proxies.
+func (s Settings) variables(env []string) map[string]string {
 	set := map[string]string{
 		"HTTPS_PROXY": s.ProxyURL(),
 		// curl and others prefer the lower-case name, so an old value there
@@ -56,23 +82,21 @@ func (s Settings) Apply(env []string) []string {
 	}
 	set["NO_PROXY"] = withLoopback(exclude)
 	set["no_proxy"] = set["NO_PROXY"]
+	// With it Node would follow the user's HTTP_PROXY as well, which it did not
+	// do before.
+	if value(env, nodeUseEnvProxy) == "" && value(env, "HTTP_PROXY") == "" && value(env, "http_proxy") == "" {
+		set[nodeUseEnvProxy] = "1"
+	}
+	return set
+}
 
-	var out []string
-	for _, kv := range env {
-		name, _, _ := strings.Cut(kv, "=")
-		if _, ours := set[name]; !ours {
-			out = append(out, kv)
-		}
-	}
-	names := make([]string, 0, len(set))
-	for name := range set {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		out = append(out, name+"="+set[name])
-	}
-	return out
+func isProxyVariable(name string) bool { return strings.EqualFold(name, "HTTPS_PROXY") }
+
+// leadsToEdge reports whether a proxy's URL names the edge, under whichever
+// project.
+func (s Settings) leadsToEdge(proxy string) bool {
+	u, err := url.Parse(proxy)
+	return err == nil && u.Host == s.Edge
 }
 
 func withLoopback(list string) string {

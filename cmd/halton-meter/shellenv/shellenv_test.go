@@ -21,6 +21,7 @@ func TestApply(t *testing.T) {
 				"HOME=/h",
 				"HTTPS_PROXY=http://billing:x@127.0.0.1:8081",
 				"NODE_EXTRA_CA_CERTS=/s/bundle.pem",
+				"NODE_USE_ENV_PROXY=1",
 				"NO_PROXY=localhost,127.0.0.1,::1",
 				"SSL_CERT_FILE=/s/bundle.pem",
 				"https_proxy=http://billing:x@127.0.0.1:8081",
@@ -40,6 +41,18 @@ func TestApply(t *testing.T) {
 				"SSL_CERT_FILE=/s/bundle.pem",
 				"https_proxy=http://billing:x@127.0.0.1:8081",
 				"no_proxy=internal.example,127.0.0.1,localhost,::1",
+			},
+		},
+		"what the user tells Node stays": {
+			env: []string{"NODE_USE_ENV_PROXY=0"},
+			want: []string{
+				"NODE_USE_ENV_PROXY=0",
+				"HTTPS_PROXY=http://billing:x@127.0.0.1:8081",
+				"NODE_EXTRA_CA_CERTS=/s/bundle.pem",
+				"NO_PROXY=localhost,127.0.0.1,::1",
+				"SSL_CERT_FILE=/s/bundle.pem",
+				"https_proxy=http://billing:x@127.0.0.1:8081",
+				"no_proxy=localhost,127.0.0.1,::1",
 			},
 		},
 	}

@@ -1,0 +1,179 @@
+package shellenv_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestTheBlockComesAndGoes(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "rc")
+	f := shellenv.RCFile{Path: path, Line: "eval it"}
+	for name, text := range map[string]string{
+		"empty": "", "lines": "a\nb\n", "no end of line": "a\nb", "blank lines": "\n\n", "other line ends": "a\r\nb\r\n",
+	} {
+		write(t, path, text)
+		if changed, err := f.Install(); err != nil || !changed {
+			t.Fatalf("%s: %v, %v", name, changed, err)
+		}
+		with := read(t, path)
+		if !strings.HasPrefix(with, text) || strings.Count(with, "\neval it\n") != 1 {
+			t.Errorf("%s: installed %q", name, with)
+		}
+		if there, current, err := f.Installed(); !there || !current || err != nil {
+			t.Errorf("%s: installed %v, current %v, %v", name, there, current, err)
+		}
+		if changed, err := f.Install(); err != nil || changed {
+			t.Errorf("%s: again: %v, %v", name, changed, err)
+		}
+		if changed, err := f.Remove(); err != nil || !changed {
+			t.Errorf("%s: %v, %v", name, changed, err)
+		}
+		if diff := cmp.Diff(text, read(t, path)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if changed, err := f.Remove(); err != nil || changed {
+			t.Errorf("%s: removed twice: %v, %v", name, changed, err)
+		}
+	}
+}
+
+// What the user writes around the block stays, and an older block is replaced
+// where it stands.
+func TestTheUsersLinesStay(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		path := filepath.Join(t.TempDir(), "rc")
+		text := rapid.SampledFrom([]string{"", "x", "x\n", "x\ny"}).Draw(r, "before")
+		after := rapid.SampledFrom([]string{"", "z", "z\n", "\n"}).Draw(r, "after")
+		write(t, path, text)
+		if _, err := (shellenv.RCFile{Path: path, Line: "old"}).Install(); err != nil {
+			r.Fatal(err)
+		}
+		write(t, path, read(t, path)+after)
+		f := shellenv.RCFile{Path: path, Line: "new"}
+		for range 2 {
+			if _, err := f.Install(); err != nil {
+				r.Fatal(err)
+			}
+		}
+		with := read(t, path)
+		if strings.Contains(with, "old") || strings.Count(with, "new") != 1 || !strings.HasSuffix(with, after) {
+			r.Fatalf("%q", with)
+		}
+		if _, err := f.Remove(); err != nil {
+			r.Fatal(err)
+		}
+		want := text + after
+		if after != "" && text != "" && !strings.HasSuffix(text, "\n") {
+			want = text + "\n" + after // two lines must not become one
+		}
+		if got := read(t, path); got != want {
+			r.Fatalf("%q, want %q", got, want)
+		}
+	})
+}
+
+func TestHalfABlockIsNotTouched(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "rc")
+	for _, text := range []string{
+		"a\n# >>> halton-meter >>>\nb\n", "a\n# <<< halton-meter <<<\n",
+		"# <<< halton-meter <<<\n# >>> halton-meter >>>\n",
+	} {
+		write(t, path, text)
+		f := shellenv.RCFile{Path: path, Line: "eval it"}
+		_, err := f.Install()
+		_, err2 := f.Remove()
+		if !errors.Is(err, shellenv.ErrBrokenBlock) || !errors.Is(err2, shellenv.ErrBrokenBlock) {
+			t.Errorf("%q: %v, %v", text, err, err2)
+		}
+		if got := read(t, path); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+func TestALinkedFileStaysALink(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "dotfiles"), filepath.Join(dir, ".zshrc")
+	write(t, real, "a\n")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	f := shellenv.RCFile{Path: link, Line: "eval it"}
+	if _, err := f.Install(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(read(t, real), "eval it") {
+		t.Error("the link's target has no block")
+	}
+	if st, err := os.Lstat(link); err != nil || st.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is gone: %v", err)
+	}
+}
+
+func TestWhichFiles(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	names := func(shell string, env map[string]string) []string {
+		var list []string
+		for _, f := range shellenv.RCFiles(home, shell, "/p/halton-meter", func(n string) string { return env[n] }) {
+			rel, _ := filepath.Rel(home, f.Path)
+			list = append(list, rel)
+		}
+		return list
+	}
+	if diff := cmp.Diff([]string{".zshrc"}, names("/bin/zsh", nil)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"zd/.zshrc"}, names("/bin/zsh", map[string]string{"ZDOTDIR": filepath.Join(home, "zd")})); diff != "" {
+		t.Error(diff)
+	}
+	write(t, filepath.Join(home, ".bash_profile"), "")
+	if diff := cmp.Diff([]string{".bash_profile", ".config/fish/conf.d/halton-meter.fish"}, names("/usr/bin/fish", nil)); diff != "" {
+		t.Error(diff)
+	}
+	if got := names("", nil); len(got) != 1 {
+		t.Errorf("no shell: %q", got)
+	}
+}
+
+func TestAFileOfOurOwnGoes(t *testing.T) {
+	t.Parallel()
+	f := shellenv.RCFile{Path: filepath.Join(t.TempDir(), "conf.d", "halton-meter.fish"), Line: "x", Owned: true}
+	if _, err := f.Install(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(f.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("still there: %v", err)
+	}
+}
