@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/meter/provider"
 )
 
 // Flow is one exchange on its way through the relay. Its methods may be called
@@ -35,6 +37,7 @@ type head struct {
 	status      int
 	contentType string
 	encoding    []string
+	origin      http.Header // of a request
 }
 
 // Request wraps the request's body, whose copy the parser gets before any of
@@ -57,9 +60,11 @@ func (f *Flow) wrap(d *direction, hd *head, status int, h http.Header, body io.R
 	if f.inert || f.ended || hd.seen {
 		return body
 	}
-	*hd = head{true, status, h.Get("Content-Type"), h.Values("Content-Encoding")}
+	*hd = head{seen: true, status: status, contentType: h.Get("Content-Type"), encoding: h.Values("Content-Encoding")}
 	if d == &f.resp {
 		f.last = time.Since(f.start)
+	} else {
+		hd.origin = provider.OriginHeader(h)
 	}
 	if body == nil || body == http.NoBody || status == http.StatusSwitchingProtocols {
 		d.closed, d.clean = true, status != http.StatusSwitchingProtocols

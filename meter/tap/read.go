@@ -15,6 +15,8 @@ type reading struct {
 	whole bool
 	// lost says why usage may be missing although the response may be whole.
 	lost string
+	// origin is what the request says of its client.
+	origin provider.Origin
 	// why explains what the parser could not see; it counts if the parser
 	// has no final usage.
 	why string
@@ -73,6 +75,7 @@ func (r *reading) request() {
 	defer body.free()
 	// Whatever ends the copy, the parser takes a body that was cut.
 	_ = r.decode(src, &r.f.reqHead, body.write)
+	r.origin = provider.OriginOf(r.f.head(&r.f.reqHead).origin, body.b)
 	r.parser.Request(body.b)
 }
 
@@ -116,7 +119,7 @@ func (r *reading) decode(src *source, h *head, write func([]byte) error) error {
 // record joins what the bytes say with what the relay says.
 func (r *reading) record(result provider.Result) Record {
 	rec := r.f.facts()
-	rec.Result = result
+	rec.Result, rec.Origin = result, r.origin
 	if rec.Dropped > 0 {
 		// The drop comes first: whatever else is missing follows from it.
 		r.lost = fmt.Sprintf("the tap had no room for %d bytes", rec.Dropped)

@@ -45,6 +45,8 @@ const (
 type Record struct {
 	Exchange
 	provider.Result
+	// Origin is what the client's request says of where it comes from.
+	Origin provider.Origin
 
 	Outcome Outcome
 	// Err is the transport's error if Outcome is UpstreamFailed.
