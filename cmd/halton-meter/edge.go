@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
+	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/provider"
 	"github.com/haltonlabs/halton-meter/portalloc"
 	"github.com/haltonlabs/halton-meter/proxyedge"
@@ -29,7 +32,7 @@ type edgeCmd struct {
 func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	cleanEnvironment(a.paths)
 	log := edgeLogger(a.paths)
-	ln, err := listen(agents.EdgeAddress(c.Port))
+	listeners, err := c.listen(log)
 	if err != nil {
 		log.Error("edge.listen.failed", "port", c.Port, "error", err.Error())
 		return fmt.Errorf("start edge: %w", err)
@@ -56,7 +59,7 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 		log.Error("edge.config.ignored", "error", err.Error())
 	} else {
 		edge.RootCAs = pool
-		if edge.Dial, err = dialer(conf, pool); err != nil {
+		if edge.Parent, err = parent(conf, pool); err != nil {
 			log.Error("edge.config.ignored", "error", err.Error())
 		}
 	}
@@ -67,9 +70,50 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer control.Start(ctx)()
 	log.Info("edge.startup.ready", "version", version.Version, "pid", os.Getpid(), "port", c.Port)
-	err = edge.Serve(ctx, ln)
+	err = serveAll(ctx, edge, listeners)
 	log.Info("edge.exit")
 	return err
+}
+
+// listen takes the socket that launchd holds for the edge, so that nobody is
+// refused while the edge is down. Where there is none it binds by itself:
+// somebody had the port when the job was loaded, or this is no job.
+func (c edgeCmd) listen(log *slog.Logger) ([]net.Listener, error) {
+	listeners, err := launchd.Listeners(agents.EdgeListeners)
+	for _, ln := range listeners {
+		if addr, ok := ln.Addr().(*net.TCPAddr); ok && addr.Port == c.Port {
+			return listeners, nil
+		}
+	}
+	if err != nil {
+		log.Info("edge.listen.self", "port", c.Port, "reason", err.Error())
+	}
+	own, err := listen(agents.EdgeAddress(c.Port))
+	if err != nil && len(listeners) > 0 {
+		// A plist that somebody has edited; better one port than none.
+		log.Error("edge.listen.failed", "port", c.Port, "error", err.Error())
+		return listeners, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append(listeners, own), nil
+}
+
+// serveAll serves until ctx ends, or one of the listeners fails.
+func serveAll(ctx context.Context, edge *proxyedge.Edge, listeners []net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		go func() { errs <- edge.Serve(ctx, ln) }()
+	}
+	var failed error
+	for range listeners {
+		failed = errors.Join(failed, <-errs)
+		cancel()
+	}
+	return failed
 }
 
 // routes are the base URLs for clients that take no proxy.

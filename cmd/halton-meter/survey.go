@@ -188,7 +188,7 @@ func (s *surveyor) edgeRow(ctx context.Context) error {
 	} else {
 		c.good, c.bad = false, true
 		c.Detail += fmt.Sprintf(" · %s: %v", agents.EdgeAddress(port), err)
-		if h := portalloc.FindHolder(ctx, port); h.PID != 0 && h.PID != c.PID {
+		if h := portalloc.FindHolder(ctx, port); h.PID != 0 && h.PID != c.PID && !agents.HeldForUs(s.paths, h) {
 			c.Detail += fmt.Sprintf(" · the port is held by %s (process %d)", h.Command, h.PID)
 		}
 	}

@@ -68,6 +68,10 @@ func TestJobs(t *testing.T) {
 	if !edge.KeepAlive.Always || !*edge.RunAtLoad {
 		t.Error("the edge is not always on")
 	}
+	socket := edge.Sockets[agents.EdgeListeners].Values
+	if len(socket) != 1 || socket[0].SockNodeName != "127.0.0.1" || *socket[0].SockServiceName.Str != "8181" {
+		t.Errorf("launchd holds %+v for the edge", edge.Sockets)
+	}
 	if edge.StandardOutPath != "" || edge.StandardErrorPath != "" {
 		t.Error("a log path could keep the edge from being spawned")
 	}

@@ -19,6 +19,11 @@ const (
 // Labels is all of them, in the order in which they are removed.
 var Labels = []string{Daemon, Watchdog, Edge, UserEnv}
 
+// EdgeListeners is the key of the edge's socket in its plist.
+const EdgeListeners = "Listeners"
+
+const edgeHost = "127.0.0.1"
+
 // ProxyVariables are the environment variables that tell programs to use a
 // proxy. Our own processes must never follow them: they may name our edge.
 var ProxyVariables = []string{
@@ -44,6 +49,14 @@ func Jobs(p Paths, edgePort int) map[string]*launchd.Job {
 	edge.RunAtLoad = new(true)
 	edge.KeepAlive = &launchd.KeepAlive{Always: true}
 	edge.ExitTimeOut = new(10)
+	// launchd holds the port, so that connections wait in the kernel's queue
+	// while the edge is down. If somebody else has it at load, the job is
+	// loaded all the same, and the edge binds by itself as soon as it can.
+	edge.Sockets = map[string]launchd.OneOrMany[launchd.Socket]{EdgeListeners: launchd.One(launchd.Socket{
+		SockNodeName:    edgeHost,
+		SockServiceName: &launchd.IntOrString{Str: new(strconv.Itoa(edgePort))},
+		SockFamily:      "IPv4",
+	})}
 	// launchd does not spawn a job whose log it cannot open (EX_CONFIG). The
 	// edge must run even then, so it opens its log itself.
 	edge.StandardOutPath, edge.StandardErrorPath = "", ""
