@@ -15,70 +15,69 @@ import (
 // maxCount bounds each count, so that a prompt's length cannot overflow.
 const maxCount = 1 << 60
 
-// femtoPerNano is how many femto-USD a nano-USD has.
-const femtoPerNano = 1_000_000
-
 // bucket is a part of a usage with a price of its own.
 type bucket struct {
 	what  string
 	count func(provider.Usage) int64
-	// keys are the prices that fit, the most specific first.
+	// keys are the prices that fit, the most specific first. Of an override
+	// only the first own fit, if own is not 0.
 	keys []string
+	own  int
 }
 
 // buckets takes a usage apart: each billed token is in exactly one.
 var buckets = []bucket{
 	{
 		"input", func(u provider.Usage) int64 { return u.Input - u.AudioInput - u.ImageInput - u.VideoInput },
-		[]string{"input_mtok"},
+		[]string{"input_mtok"}, 0,
 	},
 	{
 		"audio input", func(u provider.Usage) int64 { return u.AudioInput },
-		[]string{"input_audio_mtok", "input_mtok"},
+		[]string{"input_audio_mtok", "input_mtok"}, 0,
 	},
 	{
 		"cache read", func(u provider.Usage) int64 { return u.CacheRead - u.CachedAudioInput - u.CachedImageInput },
-		[]string{"cache_read_mtok", "input_mtok"},
+		[]string{"cache_read_mtok", "input_mtok"}, 1,
 	},
 	{
 		"cached audio", func(u provider.Usage) int64 { return u.CachedAudioInput },
-		[]string{"cache_audio_read_mtok", "cache_read_mtok", "input_audio_mtok", "input_mtok"},
+		[]string{"cache_audio_read_mtok", "cache_read_mtok", "input_audio_mtok", "input_mtok"}, 2,
 	},
 	{
 		"cache write", func(u provider.Usage) int64 { return u.CacheWrite5m },
-		[]string{"cache_write_5m_mtok", "cache_write_mtok", "input_mtok"},
+		[]string{"cache_write_5m_mtok", "cache_write_mtok", "input_mtok"}, 2,
 	},
 	{
 		"one-hour cache write", func(u provider.Usage) int64 { return u.CacheWrite1h },
-		[]string{"cache_write_1h_mtok"},
+		[]string{"cache_write_1h_mtok"}, 0,
 	},
 	{
 		"output", func(u provider.Usage) int64 { return u.Output - u.AudioOutput - u.ImageOutput - u.VideoOutput },
-		[]string{"output_mtok"},
+		[]string{"output_mtok"}, 0,
 	},
 	{
 		"audio output", func(u provider.Usage) int64 { return u.AudioOutput },
-		[]string{"output_audio_mtok", "output_mtok"},
+		[]string{"output_audio_mtok", "output_mtok"}, 0,
 	},
 	{
 		"image input", func(u provider.Usage) int64 { return u.ImageInput },
-		[]string{"input_image_mtok", "input_mtok"},
+		[]string{"input_image_mtok", "input_mtok"}, 0,
 	},
 	{
 		"cached image", func(u provider.Usage) int64 { return u.CachedImageInput },
-		[]string{"cache_image_read_mtok", "cache_read_mtok", "input_image_mtok", "input_mtok"},
+		[]string{"cache_image_read_mtok", "cache_read_mtok", "input_image_mtok", "input_mtok"}, 2,
 	},
 	{
 		"image output", func(u provider.Usage) int64 { return u.ImageOutput },
-		[]string{"output_image_mtok", "output_mtok"},
+		[]string{"output_image_mtok", "output_mtok"}, 0,
 	},
 	{
 		"video input", func(u provider.Usage) int64 { return u.VideoInput },
-		[]string{"input_video_mtok", "input_mtok"},
+		[]string{"input_video_mtok", "input_mtok"}, 0,
 	},
 	{
 		"video output", func(u provider.Usage) int64 { return u.VideoOutput },
-		[]string{"output_video_mtok", "output_mtok"},
+		[]string{"output_video_mtok", "output_mtok"}, 0,
 	},
 }
 
@@ -107,85 +106,215 @@ func billable(key string) bool {
 	return false
 }
 
-func (b *Book) cost(providerName string, charges []provider.Charge, tier string, at time.Time) (int64, error) {
-	if len(charges) == 0 {
-		return 0, errors.New("the exchange names no usage")
-	}
-	sum := new(big.Int)
-	for _, c := range charges {
-		m := b.find(providerName, c.Model)
-		switch {
-		case c.Model == "":
-			return 0, errors.New("the exchange names no model")
-		case m == nil:
-			return 0, fmt.Errorf("%s's model %q is not in the price book", providerName, c.Model)
-		}
-		factor, err := tierFactor(providerName, m.ID, tier)
-		if err == nil {
-			err = m.pricesAt(at).bill(sum, c.Usage, factor)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("model %q: %w", c.Model, err)
-		}
-	}
-	const unit = femtoPerNano * list
-	sum.Add(sum, big.NewInt(unit/2))
-	sum.Div(sum, big.NewInt(unit))
-	if !sum.IsInt64() {
-		return 0, errors.New("the cost is too large to be true")
-	}
-	return sum.Int64(), nil
+// Bill is a Cost with the arithmetic that led to it.
+type Bill struct {
+	Cost
+	// Parts are those of each charge, up to the one whose cost is not known.
+	Parts []Part
 }
 
-// bill adds to sum, in femto-USD/2, what the usage costs; factor multiplies
-// the prices of tokens, in halves.
-func (r rates) bill(sum *big.Int, u provider.Usage, factor int64) error {
-	if err := plausible(u); err != nil {
-		return err
+// Part is what one charge costs.
+type Part struct {
+	// Model is the name in the charge. Entry is the book's entry for it, of
+	// Provider's list; for an override it is the pattern.
+	Model, Entry, Provider string
+	// Source is the Cost.Source of the entry's prices, When what String says
+	// of their period: "since 2026-03-13", or "" for always.
+	Source, When string
+	// Prompt is the length of the whole prompt, which chooses the tier.
+	Prompt int64
+	Lines  []Line
+}
+
+// Line is one product: Count times the price, times the mode's factor.
+type Line struct {
+	// What is counted: "input", "cache read", "web_search calls".
+	What  string
+	Count int64
+	// USD is the list's price of Per tokens or calls, an exact decimal.
+	USD string
+	Per int64
+	// Above is the prompt's length above which this price applies; 0 is the
+	// base price.
+	Above int64
+	// Factor is what the service tier multiplies the price by, such as 0.5
+	// for a batch; "1" if nothing.
+	Factor string
+	// NanoUSD is the exact product, in 1e-9 USD.
+	NanoUSD string
+}
+
+// Bill is Cost with its arithmetic.
+func (b *Book) Bill(providerName string, charges []provider.Charge, tier string, at time.Time) Bill {
+	bill := Bill{Cost: Cost{Source: b.source}}
+	sum := new(big.Rat)
+	if err := b.bill(&bill, sum, providerName, charges, tier, at); err != nil {
+		bill.Reason = err.Error()
+		return bill
 	}
-	for _, key := range slices.Sorted(maps.Keys(r)) {
-		if !billable(key) || !u.ByModality && (strings.Contains(key, "image") || strings.Contains(key, "video")) {
-			return fmt.Errorf("it has a price for %q, and the usage does not tell how much of that there was", key)
+	nano := floor(sum.Add(sum, big.NewRat(1, 2)))
+	if !nano.IsInt64() {
+		bill.Reason = "the cost is too large to be true"
+		return bill
+	}
+	bill.NanoUSD, bill.Known = nano.Int64(), true
+	return bill
+}
+
+func floor(r *big.Rat) *big.Int { return new(big.Int).Div(r.Num(), r.Denom()) }
+
+func (b *Book) bill(bill *Bill, sum *big.Rat, providerName string, charges []provider.Charge, tier string, at time.Time) error {
+	if len(charges) == 0 {
+		return errors.New("the exchange names no usage")
+	}
+	for _, c := range charges {
+		m, listed := b.find(providerName, c.Model, at)
+		switch {
+		case c.Model == "":
+			return errors.New("the exchange names no model")
+		case m == nil:
+			return fmt.Errorf("%s's model %q is not in the price book", providerName, c.Model)
+		}
+		if m.override {
+			bill.Source = sourceOverride
+		}
+		factor, err := tierFactor(providerName, b.bundledID(m, providerName, c.Model), tier)
+		if err != nil {
+			return fmt.Errorf("model %q: %w", c.Model, err)
+		}
+		p := m.periodAt(at)
+		part := Part{
+			Model: c.Model, Entry: m.ID, Provider: listed, Source: b.source, When: p.Constraint.String(), Prompt: c.Usage.Prompt(),
+		}
+		if m.override {
+			part.Source = sourceOverride
+		}
+		prices := p.Prices
+		if len(prices) == 0 && strings.HasSuffix(strings.ToLower(c.Model), ":free") {
+			prices = free
+		}
+		part.Lines, err = m.bill(sum, prices, c.Usage, factor)
+		if err != nil {
+			return fmt.Errorf("model %q: %w", c.Model, err)
+		}
+		bill.Parts = append(bill.Parts, part)
+	}
+	return nil
+}
+
+// free are the prices of an entry that lists none, of a model whose name says
+// why. No other one that lists none is held to be free.
+var free = rates{"input_mtok": {base: new(big.Rat)}, "output_mtok": {base: new(big.Rat)}}
+
+// bundledID is what the bundled list calls the model: its modes multiply an
+// override's prices too.
+func (b *Book) bundledID(m *model, providerName, name string) string {
+	if m.override {
+		bundled := &Book{listings: b.listings}
+		if m, _ = bundled.find(providerName, name, time.Time{}); m == nil {
+			return ""
 		}
 	}
-	add := func(n, price, factor int64) {
-		cost := new(big.Int).Mul(big.NewInt(n), big.NewInt(price))
-		sum.Add(sum, cost.Mul(cost, big.NewInt(factor)))
+	return m.ID
+}
+
+// bill adds to sum, in nano-USD, what the usage costs; factor multiplies the
+// prices of tokens.
+func (m *model) bill(sum *big.Rat, r rates, u provider.Usage, factor *big.Rat) (lines []Line, err error) {
+	if err := plausible(u); err != nil {
+		return nil, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(r)) {
+		if !m.billable(key) || !u.ByModality && (strings.Contains(key, "image") || strings.Contains(key, "video")) {
+			return nil, fmt.Errorf("it has a price for %q, and the usage does not tell how much of that there was", key)
+		}
 	}
 	prompt := u.Prompt()
+	add := func(what, key string, n int64, factor *big.Rat) {
+		price, above := r[key].at(prompt)
+		product := new(big.Rat).Mul(price, new(big.Rat).SetInt64(n))
+		product.Mul(product, factor)
+		sum.Add(sum, product)
+		lines = append(lines, Line{
+			What: what, Count: n, USD: usd(price, unitsOf(key)), Per: unitsOf(key), Above: above,
+			Factor: text(factor), NanoUSD: text(product),
+		})
+	}
 	for _, b := range buckets {
 		n := b.count(u)
 		if n == 0 {
 			continue
 		}
-		price, ok := r.first(b.keys)
+		key, ok := r.first(m.keys(b))
 		if !ok {
-			return fmt.Errorf("the price book has no %s price", b.what)
+			return nil, fmt.Errorf("%s has no %s price", m.whose(), b.what)
 		}
-		add(n, price.at(prompt), factor)
+		add(b.what, key, n, factor)
 	}
 	for _, name := range slices.Sorted(maps.Keys(u.ToolCalls)) {
 		n := u.ToolCalls[name]
 		if n == 0 {
 			continue
 		}
-		price, ok := r[callPrices[name]]
-		if !ok {
-			return fmt.Errorf("the price book has no price for %s calls", name)
+		key := m.callKey(name)
+		if _, ok := r[key]; !ok {
+			return nil, fmt.Errorf("%s has no price for %s calls", m.whose(), name)
 		}
-		add(n, price.at(prompt), list)
+		add(name+" calls", key, n, list)
 	}
-	return nil
+	return lines, nil
 }
 
-// first returns the first of the keys' prices that is listed.
-func (r rates) first(keys []string) (rate, bool) {
+// whose names the book that the model's prices are from.
+func (m *model) whose() string {
+	if m.override {
+		return fmt.Sprintf("[pricing.%q]", m.ID)
+	}
+	return "the price book"
+}
+
+// keys are the prices that fit a bucket. What the user set stands alone: a
+// price for cache reads that is missing there would be a guess.
+func (m *model) keys(b bucket) []string {
+	if m.override && b.own > 0 {
+		return b.keys[:b.own]
+	}
+	return b.keys
+}
+
+// callKey is the key of the price of a kind of calls.
+func (m *model) callKey(name string) string {
+	if m.override {
+		return callPrefix + name + "_kcount"
+	}
+	return callPrices[name]
+}
+
+// billable reports whether a usage can tell how much of a price's unit there
+// was. It cannot for seconds of audio or pages.
+func (m *model) billable(key string) bool {
+	return m.override || billable(key)
+}
+
+// usd is a price in nano-USD a unit as USD for so many of them.
+func usd(price *big.Rat, units int64) string {
+	return text(new(big.Rat).Mul(price, big.NewRat(units, nanoPerUSD)))
+}
+
+// text writes a number whose denominator has no other factors than 2 and 5.
+func text(r *big.Rat) string {
+	digits, _ := r.FloatPrec()
+	return r.FloatString(digits)
+}
+
+// first returns the first of the keys that has a price.
+func (r rates) first(keys []string) (string, bool) {
 	for _, key := range keys {
-		if price, ok := r[key]; ok {
-			return price, true
+		if _, ok := r[key]; ok {
+			return key, true
 		}
 	}
-	return rate{}, false
+	return "", false
 }
 
 // plausible rejects counts that contradict each other or that nobody can use.
@@ -205,41 +334,4 @@ func plausible(u provider.Usage) error {
 		return errors.New("the usage names more tokens of audio, images and video than tokens")
 	}
 	return nil
-}
-
-// list is the factor of the list price: factors count halves.
-const list = 2
-
-// halved are the tiers at which every price of tokens is half the list's:
-//   - https://platform.claude.com/docs/en/build-with-claude/batch-processing
-//   - https://developers.openai.com/api/docs/guides/batch
-//   - https://developers.openai.com/api/docs/guides/flex-processing, "priced at
-//     Batch API rates"
-//   - https://ai.google.dev/gemini-api/docs/optimization, "50% discount"
-var halved = map[string]bool{"anthropic batch": true, "openai batch": true, "openai flex": true, "google flex": true}
-
-// tierFactor is what a service tier multiplies the prices of tokens by, in
-// halves. The tiers named last may be joined by "+"; see provider.Result.
-func tierFactor(providerName, modelID, tier string) (int64, error) {
-	factor := int64(list)
-	for part := range strings.SplitSeq(strings.ToLower(tier), "+") {
-		switch part {
-		case "", "default", "standard", "standard_only", "auto", "on_demand":
-			continue
-		case "fast":
-			// Other models' fast modes have other factors: six on Opus 4.7.
-			// See https://platform.claude.com/docs/en/build-with-claude/fast-mode.
-			if providerName == "anthropic" && modelID == "claude-opus-4-8" {
-				factor *= 2
-				continue
-			}
-		case "batch", "flex":
-			if halved[providerName+" "+part] && factor%2 == 0 {
-				factor /= 2
-				continue
-			}
-		}
-		return 0, fmt.Errorf("the price book does not know the prices of the service tier %q", part)
-	}
-	return factor, nil
 }

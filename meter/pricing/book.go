@@ -45,9 +45,11 @@ type listing struct {
 
 // model is a model, or a family of them, that shares its prices.
 type model struct {
-	ID      string   `json:"id"`
-	Match   clause   `json:"match"`
-	History []period `json:"prices"`
+	ID      string
+	Match   clause
+	History []period
+	// override: the user set the prices.
+	override bool
 }
 
 // period is prices and when they apply: always, from a day on, or between two
@@ -60,14 +62,17 @@ type period struct {
 // rates holds a model's prices by genai-prices' key, such as "input_mtok".
 type rates map[string]rate
 
-// rate is a price in femto-USD (1e-15 USD) a token or a call.
+// rate is a price in nano-USD a token or a call.
 type rate struct {
-	base  int64
+	base  *big.Rat
 	steps []step // by above, ascending
 }
 
 // step is the price for prompts of more than above tokens.
-type step struct{ above, price int64 }
+type step struct {
+	above int64
+	price *big.Rat
+}
 
 func parseBook(data []byte) (*Book, error) {
 	var file struct {
@@ -93,9 +98,28 @@ func parseBook(data []byte) (*Book, error) {
 	return b, nil
 }
 
+// UnmarshalJSON reads a model.
+func (m *model) UnmarshalJSON(data []byte) error {
+	var raw struct {
+		ID     string          `json:"id"`
+		Match  json.RawMessage `json:"match"`
+		Prices []period        `json:"prices"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return err
+	}
+	m.ID, m.History = raw.ID, raw.Prices
+	if raw.Match == nil {
+		return nil
+	}
+	var err error
+	m.Match, err = parseClause(raw.Match, !families[raw.ID])
+	return err
+}
+
 // check reports what would let a model's prices be read in two ways.
 func (m *model) check() error {
-	if m.Match == nil || len(m.History) == 0 {
+	if m.Match.fits == nil || len(m.History) == 0 {
 		return errors.New("no match clause or no prices")
 	}
 	for _, p := range m.History {
@@ -164,58 +188,90 @@ func parseRate(data json.RawMessage, units int64) (rate, error) {
 		}
 		r.steps = append(r.steps, step{t.Start, price})
 	}
-	slices.SortFunc(r.steps, func(a, b step) int { return int(a.above - b.above) })
+	r.sort()
 	return r, nil
 }
 
-// parsePrice turns a decimal price in USD for a number of units into
-// femto-USD a unit, or fails if that is not a whole number of them.
-func parsePrice(usd string, units int64) (int64, error) {
-	price, ok := new(big.Rat).SetString(usd)
-	if !ok || price.Sign() < 0 {
-		return 0, fmt.Errorf("%q is not a price", usd)
-	}
-	price.Mul(price, big.NewRat(1e15, units))
-	if !price.IsInt() || !price.Num().IsInt64() {
-		return 0, fmt.Errorf("the price %s is too fine or too large", usd)
-	}
-	return price.Num().Int64(), nil
+func (r rate) sort() {
+	slices.SortFunc(r.steps, func(a, b step) int { return cmp.Compare(a.above, b.above) })
 }
 
-// at is the price for a prompt of so many tokens.
-func (r rate) at(prompt int64) int64 {
-	price := r.base
+// decimal is how prices are written. The bounds keep a hostile exponent from
+// filling the memory with zeros.
+var decimal = regexp.MustCompile(`^\d{1,9}(\.\d{1,30})?([eE][+-]?\d{1,2})?$`)
+
+// parsePrice turns a decimal price in USD for a number of units into nano-USD
+// a unit.
+func parsePrice(usd string, units int64) (*big.Rat, error) {
+	if !decimal.MatchString(usd) {
+		return nil, fmt.Errorf("%q is not a price", usd)
+	}
+	price, ok := new(big.Rat).SetString(usd)
+	if !ok {
+		return nil, fmt.Errorf("%q is not a price", usd)
+	}
+	if price.Cmp(big.NewRat(maxPrice, 1)) > 0 {
+		return nil, fmt.Errorf("the price %s is too large", usd)
+	}
+	return price.Mul(price, big.NewRat(nanoPerUSD, units)), nil
+}
+
+// maxPrice is more USD than a million tokens of anything cost.
+const maxPrice = 1_000_000
+
+const nanoPerUSD = 1_000_000_000
+
+// at is the price for a prompt of so many tokens, and above which length it
+// applies.
+func (r rate) at(prompt int64) (price *big.Rat, above int64) {
+	price = r.base
 	for _, s := range r.steps {
 		if prompt > s.above {
-			price = s.price
+			price, above = s.price, s.above
 		}
 	}
-	return price
+	return price, above
 }
 
 // listingIDs are genai-prices' names of the providers that provider.Endpoint
 // names otherwise.
 var listingIDs = map[string]string{"xai": "x-ai", "moonshot": "moonshotai"}
 
-// find finds a model by its name.
-func (b *Book) find(providerName, name string) *model {
+// providerOf is the inverse of listingIDs.
+func providerOf(id string) string {
+	for name, other := range listingIDs {
+		if other == id {
+			return name
+		}
+	}
+	return id
+}
+
+// find finds the prices of a model by its name, at a time: those that the user
+// set come first.
+func (b *Book) find(providerName, name string, at time.Time) (m *model, listing string) {
 	providerName = strings.ToLower(providerName)
+	name = strings.ToLower(strings.TrimSpace(name))
+	for i, o := range b.overrides {
+		if (o.provider == "" || o.provider == providerName) && o.model.Match.fits(name) && o.model.History[0].Constraint.holds(at) {
+			return &b.overrides[i].model, o.provider
+		}
+	}
 	l := b.listings[cmp.Or(listingIDs[providerName], providerName)]
 	if l == nil {
-		return nil
+		return nil, ""
 	}
-	name = strings.ToLower(strings.TrimSpace(name))
-	for _, spelling := range []string{name, dashDates(name)} {
+	for _, spelling := range spellings(name) {
 		if m := l.find(spelling); m != nil {
-			return m
+			return m, providerOf(l.ID)
 		}
 		for _, other := range l.Fallback {
 			if m := b.listings[other].find(spelling); m != nil {
-				return m
+				return m, providerOf(other)
 			}
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // find finds the first model whose clause matches.
@@ -224,17 +280,28 @@ func (l *listing) find(name string) *model {
 		return nil
 	}
 	for i, m := range l.Models {
-		if m.Match(name) {
+		if m.Match.fits(name) {
 			return &l.Models[i]
 		}
 	}
 	return nil
 }
 
-var compactDate = regexp.MustCompile(`-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])`)
+var (
+	compactDate = regexp.MustCompile(`-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])`)
+	lastDate    = regexp.MustCompile(`-20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$`)
+)
 
-// dashDates rewrites dates like -20250807 in a model's name as -2025-08-07:
-// gateways write them in the first way where the provider uses the second.
+// spellings are the names under which a model may be listed, the best first.
+// Gateways write dates in another way than the provider; and a snapshot that
+// the list does not have costs what the name without its date does, which is
+// what the provider itself makes of that name.
+func spellings(name string) []string {
+	dashed := dashDates(name)
+	return []string{name, dashed, lastDate.ReplaceAllString(dashed, "")}
+}
+
+// dashDates rewrites dates like -20250807 in a model's name as -2025-08-07.
 func dashDates(name string) string {
 	var out strings.Builder
 	rest := 0
@@ -251,13 +318,13 @@ func dashDates(name string) string {
 	return out.String() + name[rest:]
 }
 
-// pricesAt is what the model cost at that time: the last listed period that
-// holds then, or else the first.
-func (m *model) pricesAt(at time.Time) rates {
+// periodAt is when the model's prices at that time apply: the last listed
+// period that holds then, or else the first.
+func (m *model) periodAt(at time.Time) period {
 	for _, p := range slices.Backward(m.History) {
 		if p.Constraint.holds(at) {
-			return p.Prices
+			return p
 		}
 	}
-	return m.History[0].Prices
+	return m.History[0]
 }

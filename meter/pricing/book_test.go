@@ -2,6 +2,7 @@ package pricing
 
 import (
 	"encoding/json"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -13,26 +14,26 @@ func TestClause(t *testing.T) {
 		yes, not string // names
 	}{
 		{`{"equals":"GPT-5"}`, "gpt-5", "gpt-5x xgpt-5"},
-		{`{"starts_with":"gpt-"}`, "gpt-5 gpt-", "xgpt-5"},
-		{`{"ends_with":"-Mini"}`, "gpt-5-mini", "gpt-5-mini2"},
-		{`{"contains":"claude"}`, "us.claude-3 claude", "claud"},
+		{`{"starts_with":"gpt-5"}`, "gpt-5 gpt-5-2026-01-02", "xgpt-5"},
+		{`{"ends_with":"-Mini"}`, "models/-mini", "gpt-5-mini2"},
+		{`{"contains":"claude-3"}`, "us.claude-3 claude-3", "claude-"},
 		{`{"regex":"^gpt-5\\.6-\\d{4}$"}`, "gpt-5.6-2026", "gpt-5x6-2026 gpt-5.6-20261"},
 		{`{"or":[{"equals":"a"},{"equals":"b"}]}`, "a b", "c"},
-		{`{"and":[{"starts_with":"a"},{"ends_with":"z"}]}`, "az", "a z"},
+		{`{"and":[{"starts_with":"a"},{"not":{"contains":"exp"}}]}`, "a a-latest", "a-exp z"},
 		{`{"not":{"contains":"tts"}}`, "gpt-5", "gpt-tts"},
 		{`{"or":[]}`, "", "a"},
 	} {
-		var c clause
-		if err := json.Unmarshal([]byte(tt.clause), &c); err != nil {
+		c, err := parseClause([]byte(tt.clause), true)
+		if err != nil {
 			t.Fatalf("%s: %v", tt.clause, err)
 		}
 		for name := range strings.FieldsSeq(tt.yes) {
-			if !c(name) {
+			if !c.fits(name) {
 				t.Errorf("%s does not match %q", tt.clause, name)
 			}
 		}
 		for name := range strings.FieldsSeq(tt.not) {
-			if c(name) {
+			if c.fits(name) {
 				t.Errorf("%s matches %q", tt.clause, name)
 			}
 		}
@@ -100,26 +101,29 @@ func TestParsePrice(t *testing.T) {
 	for _, tt := range []struct {
 		usd   string
 		units int64
-		want  int64 // femto-USD, -1 for an error
+		want  string // nano-USD a unit, "" for an error
 	}{
-		{"5", 1_000_000, 5_000_000_000},
-		{"0.003625", 1_000_000, 3_625_000},
-		{"1e-9", 1_000_000, 1},
-		{"1e-10", 1_000_000, -1},
-		{"0.08333333333333334", 1_000_000, -1},
-		{"10", 1_000, 10_000_000_000_000},
-		{"0", 1_000, 0},
-		{"1e30", 1_000, -1},
-		{"-1", 1_000, -1},
-		{`"1"`, 1_000, -1},
-		{"", 1_000, -1},
+		{"5", 1_000_000, "5000"},
+		{"0.003625", 1_000_000, "3.625"},
+		{"1e-9", 1_000_000, "0.000001"},
+		{"0.08333333333333334", 1_000_000, "83.33333333333334"},
+		{"10", 1_000, "10000000"},
+		{"0", 1_000, "0"},
+		{"1e30", 1_000, ""},
+		{"1e999999999", 1_000, ""},
+		{"-1", 1_000, ""},
+		{`"1"`, 1_000, ""},
+		{"inf", 1_000, ""},
+		{"0x10", 1_000, ""},
+		{"1/3", 1_000, ""},
+		{"", 1_000, ""},
 	} {
-		got, err := parsePrice(tt.usd, tt.units)
-		if err != nil {
-			got = -1
+		got := ""
+		if price, err := parsePrice(tt.usd, tt.units); err == nil {
+			got = text(price)
 		}
 		if got != tt.want {
-			t.Errorf("parsePrice(%q, %d) = %d, %v; want %d", tt.usd, tt.units, got, err, tt.want)
+			t.Errorf("parsePrice(%q, %d) = %q, want %q", tt.usd, tt.units, got, tt.want)
 		}
 	}
 }
@@ -159,8 +163,8 @@ func TestTiersInAnyOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for prompt, want := range map[int64]int64{0: 1, 10: 1, 11: 2, 20: 2, 21: 3, 1 << 60: 3} {
-		if got := r.at(prompt); got != want*1e9 {
-			t.Errorf("at %d: %d", prompt, got)
+		if got, _ := r.at(prompt); got.Cmp(big.NewRat(want*1000, 1)) != 0 {
+			t.Errorf("at %d: %s nano-USD a token", prompt, text(got))
 		}
 	}
 }

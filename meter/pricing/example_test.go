@@ -2,6 +2,7 @@ package pricing_test
 
 import (
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/meter/pricing"
@@ -39,4 +40,60 @@ func ExampleBundled() {
 	}}, "standard", time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	fmt.Printf("%d nano-USD, by %s\n", cost.NanoUSD, cost.Source)
 	// Output: 4000000000 nano-USD, by bundled-2026-09-23
+}
+
+func ExampleBook_With() {
+	book, err := pricing.Bundled().With([]pricing.Override{{
+		Models: "acme-large-*",
+		Prices: pricing.Prices{
+			Tokens: map[string]string{"input": "3", "output": "15"},
+			Calls:  map[string]string{"web_search": "10"},
+		},
+		Tiers: []pricing.OverrideTier{{
+			Above:  200_000,
+			Prices: pricing.Prices{Tokens: map[string]string{"input": "6"}},
+		}},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	charges := []provider.Charge{{Model: "acme-large-2", Usage: provider.Usage{Input: 1000, Output: 10}}}
+	cost := book.Cost("openai", charges, "", time.Now())
+	fmt.Println(cost.NanoUSD, cost.Source)
+	// Output: 3150000 override
+}
+
+// A bill has a part for each charge, and a line for each product.
+func ExamplePart() {
+	charges := []provider.Charge{{Model: "claude-opus-5-5", Usage: provider.Usage{Input: 1000, CacheRead: 500}}}
+	var bill pricing.Bill
+	bill = pricing.Bundled().Bill("anthropic", charges, "batch", time.Now())
+	for _, part := range bill.Parts {
+		show := func(l pricing.Line) {
+			fmt.Printf("%s: %d x %s USD per %d x %s = %s nano-USD\n", l.What, l.Count, l.USD, l.Per, l.Factor, l.NanoUSD)
+		}
+		for _, l := range part.Lines {
+			show(l)
+		}
+	}
+	fmt.Println(bill.NanoUSD)
+	// Output:
+	// input: 1000 x 4 USD per 1000000 x 0.5 = 2000000 nano-USD
+	// cache read: 500 x 0.2 USD per 1000000 x 0.5 = 50000 nano-USD
+	// 2050000
+}
+
+func ExampleEntry_At() {
+	entry, _ := pricing.Bundled().Find("anthropic", "claude-opus-4-6-20260205", time.Now())
+	fmt.Println(entry.Name, len(entry.Periods))
+	when := func(p pricing.Period) string { return p.When }
+	now := entry.At(time.Now())
+	fmt.Println(when(now))
+	var input pricing.Rate
+	input = now.Rates[0]
+	fmt.Println(input.Name, input.USD, "USD per", input.Per)
+	// Output:
+	// claude-opus-4-6 2
+	// since 2026-03-13
+	// input 5 USD per 1000000
 }

@@ -16,19 +16,21 @@ import { recordedCosts } from "./recorded.mjs";
 const version = "0.1.8";
 const date = "2026-09-23"; // when npm published it
 
-// The providers of the book. OpenRouter and Perplexity tell the cost
-// themselves, and some of OpenRouter's prices are finer than a femto-USD.
+// The providers of the book. Perplexity tells the cost itself, and bills by the
+// request too, which its usage does not tell.
 const providers = [
   "anthropic",
   "openai",
   "aws",
   "azure",
   "cerebras",
+  "cohere",
   "deepseek",
   "google",
   "groq",
   "mistral",
   "moonshotai",
+  "openrouter",
   "x-ai",
   "zai",
 ];

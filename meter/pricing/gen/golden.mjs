@@ -22,7 +22,8 @@ export function goldenCases(genai, book) {
       if (!name) continue;
       for (const [at, prices] of moments(model.prices)) {
         if (unsupported(prices)) continue;
-        for (const usage of [...usages, ...tierUsages(prices)]) {
+        // OpenRouter's list is long and plain.
+        for (const usage of [...(provider.id === "openrouter" ? usages.slice(0, 1) : usages), ...tierUsages(prices)]) {
           const c = goldenCase(genai, provider.id, name, fit(usage, prices), at);
           if (c && !cases.some((other) => same(other, c))) cases.push(c);
         }

@@ -8,8 +8,9 @@ const recordings = "../provider/testdata/recordings";
 // The files, and the package's names of the providers in them.
 const files = {
   anthropic: "anthropic", openai: "openai", gemini: "google", groq: "groq", mistral: "mistral", deepseek: "deepseek",
+  openrouter: "openrouter",
 };
-const endpoints = /^(\/openai)?(\/v1)?\/(messages|chat\/completions|embeddings|responses(\/resp_\w+)?)$|:(generateContent|streamGenerateContent|batchEmbedContents)$/;
+const endpoints = /^(\/openai|\/api)?(\/v1)?\/(messages|chat\/completions|embeddings|responses(\/resp_\w+)?)$|:(generateContent|streamGenerateContent|batchEmbedContents)$/;
 const timestamp = new Date("2026-09-02T00:00:00Z");
 
 // recordedCosts returns source and nano-USD, null where the package knows no
@@ -25,7 +26,7 @@ export function recordedCosts(genai) {
       const body = id === "anthropic" ? message(recording) : answer(recording);
       if (!body?.usage && !body?.usageMetadata) continue;
       if (id === "google") body.modelVersion = (body.modelVersion ?? path.match(/([^/]+):/)[1]).replace(/^models\//, "");
-      const flavor = id === "openai" ? path.split("/")[2] : id === "deepseek" ? "chat" : "default";
+      const flavor = id === "openai" ? path.split("/")[2] : ["deepseek", "openrouter"].includes(id) ? "chat" : "default";
       costs.push({ source: recording.source, nano_usd: nanoUSD(genai, provider, body, flavor) });
     }
   }
@@ -35,7 +36,7 @@ export function recordedCosts(genai) {
 function nanoUSD(genai, provider, body, flavor) {
   let usd = 0;
   // Searches have a price of their own that the package lacks: unknown.
-  if (body.grounded) return null;
+  if (body.grounded || body.usage?.server_tool_use_details?.web_search_requests) return null;
   for (const part of [body, ...(body.usage?.iterations ?? []).filter(billedApart)]) {
     const response = part === body ? body : { model: part.model ?? body.model, usage: part };
     const { usage } = genai.extractUsage(provider, response, flavor);
@@ -81,7 +82,7 @@ function answer({ url, stream, response_body }) {
   if (body.usage?.num_cached_tokens) {
     body.usage.prompt_tokens_details = { cached_tokens: body.usage.num_cached_tokens };
   }
-  if (url.startsWith("https://api.deepseek.com/responses")) {
+  if (/deepseek.*responses|openrouter.*responses/.test(url)) {
     const { input_tokens, output_tokens, input_tokens_details } = body.usage;
     body.usage = { prompt_tokens: input_tokens, completion_tokens: output_tokens, prompt_tokens_details: input_tokens_details };
   }
