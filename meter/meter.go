@@ -217,8 +217,11 @@ func (d *daemon) warnings() []string {
 	} else if st.DatabaseErr != nil {
 		warn("the database takes no rows now, the journal keeps them: %v", st.DatabaseErr)
 	}
-	if st.ReserveGone {
-		warn("the disk is full, and the journal's reserve is in use: free some space")
+	switch {
+	case st.InReserve:
+		warn("the disk is full, and rows go into the journal's reserve: %d kB of it are left, free some space", st.ReserveLeft>>10)
+	case st.ReserveLeft == 0:
+		warn("the disk is too full for the journal's reserve: free some space")
 	}
 	if st.Lost > 0 {
 		warn("%d exchanges could not be stored", st.Lost)

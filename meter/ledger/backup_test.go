@@ -67,7 +67,7 @@ func TestCheck(t *testing.T) {
 	rep, err := Check(t.Context(), dir, false)
 	must(t, err)
 	if rep.Err != nil || rep.Schema != rep.Known || rep.Rows != 1 || rep.Pending != 1 || rep.Open != 1 ||
-		!rep.InUse || rep.Segments != 1 || rep.ReserveBytes != defaultReserveBytes || rep.Test != "quick_check" ||
+		!rep.InUse || rep.Segments != 1 || rep.ReserveBytes != defaultReservePieces*defaultPieceBytes || rep.Test != "quick_check" ||
 		rep.Oldest == nil || !rep.Oldest.Equal(start) || rep.SQLite == "" || rep.Bytes == 0 {
 		t.Errorf("report %+v", rep)
 	}

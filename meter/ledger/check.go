@@ -117,7 +117,10 @@ func (rep *Report) journal(dir string) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep.ReserveBytes = fileSize(filepath.Join(dir, reserveName))
+	pieces, _ := filepath.Glob(filepath.Join(escapeGlob(dir), reserveName+"*"))
+	for _, path := range pieces {
+		rep.ReserveBytes += fileSize(path)
+	}
 	var rows []Row
 	open := map[string]bool{}
 	for _, path := range segments {

@@ -158,7 +158,7 @@ func TestAnyInterleavingGivesOneRow(t *testing.T) {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		must(t, err)
 		tune := quick()
-		tune.segmentBytes, tune.reserveBytes = 1500, 4096
+		tune.segmentBytes, tune.pieceBytes, tune.reservePieces = 1500, 1024, 4
 		config := Config{Dir: dir, BatchRows: 3, MaxPending: 4, BatchDelay: time.Millisecond}
 		l := mustOpen(t, config, tune)
 		want := map[string]string{} // id to status

@@ -48,7 +48,8 @@ type database struct {
 }
 
 // openDatabase opens, checks and migrates the database at path, or makes it.
-func openDatabase(ctx context.Context, path string, steps []string, busy time.Duration) (_ *database, err error) {
+// It does not check sound again, which takes seconds for a large one.
+func openDatabase(ctx context.Context, path string, steps []string, busy time.Duration, sound fs.FileInfo) (_ *database, err error) {
 	// SQLite would make it with the umask's mode; its -wal and -shm copy it.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
@@ -66,8 +67,10 @@ func openDatabase(ctx context.Context, path string, steps []string, busy time.Du
 			d.close()
 		}
 	}()
-	if err := check(ctx, d.db, "quick_check"); err != nil {
-		return nil, err
+	if st, err := os.Stat(path); err != nil || sound == nil || !os.SameFile(st, sound) {
+		if err := check(ctx, d.db, "quick_check"); err != nil {
+			return nil, err
+		}
 	}
 	backup := func(version int) string {
 		return fmt.Sprintf("%s.schema%d-%s.bak", path, version, stamp(time.Now()))

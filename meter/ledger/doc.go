@@ -21,10 +21,11 @@
 // Begin and Finish never wait for the database, whether it is locked, full,
 // corrupt or still migrating: the journal grows and is stored later. A corrupt
 // database is renamed, never deleted, a new one takes its place, and what can
-// be read of the old one is brought into it; [Recover] does that too. A journal
-// on a full disk gives up a reserve that it allocated before, then rows stay
-// in memory, bounded; when that fills up too, [Ledger.Storable] says so. All
-// of it is tried again without being asked, and [Ledger.Status] tells.
+// be read of the old one is brought into it; [Recover] does that too. On a full
+// disk the journal writes into a reserve that it allocated before, and the
+// database is left alone; then rows stay in memory, bounded; when that fills up
+// too, [Ledger.Storable] says so. All of it is tried again without being asked,
+// and [Ledger.Status] tells.
 //
 // # Reading
 //

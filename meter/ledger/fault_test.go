@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -9,10 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // until waits for a change of the ledger that makes done true.
@@ -195,171 +191,12 @@ func TestDatabaseCorruptedWhileOpen(t *testing.T) {
 	}
 }
 
-// smallDisk is a disk with room for so many bytes of journal.
-type smallDisk struct {
-	mu   sync.Mutex
-	room int64
-	size map[string]int64
-}
-
-type smallFile struct {
-	appendFile
-	disk *smallDisk
-	path string
-}
-
-func (d *smallDisk) disk() disk {
-	real := realDisk()
-	return disk{
-		create: func(path string) (appendFile, error) {
-			f, err := real.create(path)
-			return &smallFile{f, d, path}, err
-		},
-		remove: func(path string) error {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.room += d.size[path]
-			delete(d.size, path)
-			return real.remove(path)
-		},
-		free: func(string) (uint64, error) {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return uint64(max(d.room, 0)), nil
-		},
-	}
-}
-
-func (d *smallDisk) grow(n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.room += n
-}
-
-func (f *smallFile) Write(p []byte) (int, error) {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	// A full disk takes a part of the last write.
-	n, full := len(p), error(nil)
-	if int64(n) > f.disk.room {
-		n, full = int(max(f.disk.room, 0)), unix.ENOSPC
-	}
-	n, err := f.appendFile.Write(p[:n])
-	f.disk.room -= int64(n)
-	f.disk.size[f.path] += int64(n)
-	return n, errors.Join(err, full)
-}
-
-func (f *smallFile) Truncate(size int64) error {
-	f.disk.mu.Lock()
-	defer f.disk.mu.Unlock()
-	f.disk.room += f.disk.size[f.path] - size
-	f.disk.size[f.path] = size
-	return f.appendFile.Truncate(size)
-}
-
-// TestFullDisk lets the journal's disk fill up while the database is locked:
-// the reserve goes first, then memory, then Storable tells; and all of it
-// comes back.
-func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	d := &smallDisk{room: 16 << 10, size: map[string]int64{}}
-	tune := quick()
-	tune.disk, tune.segmentBytes, tune.reserveBytes = d.disk(), 4<<10, 6<<10
-	const memory = 40
-	l := mustOpen(t, Config{Dir: dir, MaxPending: memory}, tune)
-	must(t, l.Flush(t.Context()))
-	if l.Status().ReserveGone {
-		t.Fatal("no reserve was made")
-	}
-	other, err := sql.Open("sqlite", filepath.Join(dir, databaseName)+"?_txlock=immediate")
-	must(t, err)
-	defer other.Close()
-	tx, err := other.Begin()
-	must(t, err)
-
-	var stages []string
-	stage := func(s string) {
-		if len(stages) == 0 || stages[len(stages)-1] != s {
-			stages = append(stages, s)
-		}
-	}
-	n := 0
-	for {
-		// Before housekeeping notices anything, or after: both must do.
-		err := l.Finish(row(fmt.Sprintf("%04d", n), n))
-		s := l.Status()
-		if err != nil {
-			if !errors.Is(err, ErrFull) || !errors.Is(err, unix.ENOSPC) {
-				t.Fatalf("Finish = %v, want ErrFull and ENOSPC", err)
-			}
-			stage("refused")
-			break
-		}
-		n++
-		switch storable := l.Storable(); {
-		case s.JournalErr == nil && !s.ReserveGone:
-			stage("journal")
-		case s.JournalErr == nil:
-			stage("reserve")
-		case storable == nil:
-			stage("memory")
-		case errors.Is(storable, unix.ENOSPC):
-			stage("not storable")
-		default:
-			t.Fatalf("Storable = %v, want ENOSPC in it", storable)
-		}
-	}
-	if got, want := strings.Join(stages, ", "), "journal, reserve, memory, not storable, refused"; got != want {
-		t.Errorf("stages %s; want %s", got, want)
-	}
-	if err := l.Flush(t.Context()); err == nil || errors.Is(err, ErrJournaled) {
-		t.Errorf("Flush = %v, want an error that is not ErrJournaled", err)
-	}
-	if s := l.Status(); s.InMemory != memory || s.Lost != 1 {
-		t.Errorf("in memory %d, lost %d; want %d, 1", s.InMemory, s.Lost, memory)
-	}
-
-	d.grow(1 << 20)
-	s := until(t, l, func(s Status) bool { return s.JournalErr == nil && s.InMemory == 0 && !s.ReserveGone })
-	if err := l.Storable(); err != nil {
-		t.Errorf("Storable after recovery = %v, status %+v", err, s)
-	}
-	crash(l) // the rows from memory are in the journal now
-	must(t, tx.Rollback())
-	l = mustOpen(t, Config{Dir: dir}, tune)
-	must(t, l.Close(t.Context()))
-	if got := len(readAll(t, dir, Query{})); got != n {
-		t.Errorf("%d rows, want %d", got, n)
-	}
-}
-
-func TestFailingJournalStillReachesTheDatabase(t *testing.T) {
-	dir := t.TempDir()
-	d := &smallDisk{size: map[string]int64{}}
-	tune := quick()
-	tune.disk = d.disk()
-	l := mustOpen(t, Config{Dir: dir}, tune)
-	must(t, l.Begin(Opening{ID: "a", RequestedAt: start}))
-	must(t, l.Finish(row("a", 0)))
-	must(t, l.Flush(t.Context()))
-	if err := l.Storable(); err != nil {
-		t.Errorf("Storable = %v, want nil: the database takes rows", err)
-	}
-	if s := l.Status(); s.JournalErr == nil || s.InMemory != 0 {
-		t.Errorf("status %+v, want a journal error and nothing in memory", s)
-	}
-	must(t, l.Close(context.Background()))
-	if got := len(readAll(t, dir, Query{})); got != 1 {
-		t.Errorf("%d rows, want 1", got)
-	}
-}
-
 func TestDeletedJournalIsMadeAnew(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, Config{Dir: dir}, quick())
 	must(t, l.Begin(Opening{ID: "open", RequestedAt: start}))
-	must(t, os.RemoveAll(filepath.Join(dir, journalName)))
+	// At once: piece by piece, it would be made anew in between.
+	must(t, os.Rename(filepath.Join(dir, journalName), filepath.Join(t.TempDir(), "gone")))
 	until(t, l, func(s Status) bool {
 		segments, err := listSegments(filepath.Join(dir, journalName))
 		return err == nil && len(segments) > 0 && s.InMemory == 0

@@ -55,16 +55,18 @@ func (l *Ledger) tidy() {
 	if j.err == nil && j.vanished() {
 		l.log.Error("ledger.journal.deleted", "path", j.dir)
 		l.disown()
+		j.pieces = nil
 		j.retest()
 	} else if j.err != nil && j.retest() == nil {
 		l.log.Info("ledger.journal.recovered")
 	}
 	if j.err == nil {
+		j.leaveReserve()
 		l.saveMemory()
 		l.carry()
-		if !j.reserve {
-			j.makeReserve()
-		}
+	}
+	if j.err == nil && !j.inReserve() {
+		j.makeReserve()
 	}
 	done := j.takeDone(false)
 	if l.unsafe == 0 || j.err == nil {
@@ -97,8 +99,8 @@ func (l *Ledger) disown() {
 		}
 	}
 	for _, s := range l.journal.segments {
-		if s.behindSince > 0 {
-			s.behindSince = 0
+		if s.since() > 0 {
+			s.behindSince, s.catchingUp = 0, 0
 			l.log.Error("ledger.journal.rows_lost", "path", s.path)
 		}
 	}
@@ -118,8 +120,11 @@ func (l *Ledger) saveMemory() {
 			continue
 		}
 		seg, err := l.append(rec)
-		if err != nil {
+		if l.journal.err != nil {
 			return
+		}
+		if err != nil {
+			continue
 		}
 		o.segment = seg
 		seg.opens++
@@ -135,8 +140,11 @@ func (l *Ledger) saveMemory() {
 				continue
 			}
 			seg, err := l.append(rec)
-			if err != nil {
+			if l.journal.err != nil {
 				return
+			}
+			if err != nil {
+				continue
 			}
 			e.segment = seg
 			seg.rows++
@@ -154,7 +162,7 @@ func (l *Ledger) carry() {
 	newest := l.journal.active().seq
 	for _, o := range l.open {
 		s := o.segment
-		if s == nil || s.seq+carryAfter > newest || s.rows > 0 || s.behindSince > 0 {
+		if s == nil || s.seq+carryAfter > newest || s.rows > 0 || s.since() > 0 {
 			continue
 		}
 		rec, err := encodeOpening(o.Opening)

@@ -10,58 +10,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
 	// segmentExt carries the version of the format: a release with another
 	// one leaves these alone, and finds them again after a downgrade.
-	segmentExt  = ".j1"
-	reserveName = "reserve"
+	segmentExt = ".j1"
 
 	defaultSegmentBytes = 1 << 20
-	defaultReserveBytes = 2 << 20
+	// maxSegment is how large a segment may become where no new one can be
+	// made; readers read no more of one.
+	maxSegment = 16 << 20
 )
-
-// disk is what the journal needs of a file system. Tests fill it up.
-type disk struct {
-	// create makes the file at path, which must not exist, for appending.
-	create func(path string) (appendFile, error)
-	remove func(path string) error
-	// free returns how many bytes an ordinary user can still write.
-	free func(dir string) (uint64, error)
-}
-
-// appendFile is the part of *os.File that the journal uses.
-type appendFile interface {
-	io.WriteCloser
-	Truncate(size int64) error
-	Sync() error
-	Stat() (fs.FileInfo, error)
-}
-
-func realDisk() disk {
-	return disk{
-		create: func(path string) (appendFile, error) {
-			return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-		},
-		remove: os.Remove,
-		free: func(dir string) (uint64, error) {
-			var st unix.Statfs_t
-			if err := unix.Statfs(dir, &st); err != nil {
-				return 0, err
-			}
-			return st.Bavail * uint64(st.Bsize), nil
-		},
-	}
-}
 
 // segment is one file of the journal, and what keeps it from being removed.
 type segment struct {
 	seq  uint64
 	path string
 	size int64
+	// reserved segments were a piece of the reserve, and do not grow.
+	reserved bool
 	// synced is how much of it is known to survive a loss of power.
 	synced int64
 	// rows are in the segment and in memory, but not in the database.
@@ -71,49 +39,72 @@ type segment struct {
 	opens int
 	// behindSince is the number of the first row that is in the segment but
 	// neither in memory nor surely in the database; 0 if there is none.
-	behindSince uint64
+	// catchingUp is the same of those that are being read back.
+	behindSince, catchingUp uint64
 }
 
-func (s *segment) done() bool { return s.rows == 0 && s.opens == 0 && s.behindSince == 0 }
+func (s *segment) done() bool {
+	return s.rows == 0 && s.opens == 0 && s.behindSince == 0 && s.catchingUp == 0
+}
+
+// since is the number of the first row that only the segment holds; 0 if
+// there is none.
+func (s *segment) since() uint64 {
+	if s.catchingUp > 0 {
+		return s.catchingUp
+	}
+	return s.behindSince
+}
 
 // journal appends records to segments. Its owner guards it with a mutex.
 type journal struct {
-	dir          string
-	disk         disk
-	segmentBytes int64
-	reserveBytes int64
+	dir           string
+	disk          disk
+	segmentBytes  int64
+	pieceBytes    int64
+	reservePieces int
 
-	segments []*segment // of this process; the last one is active
-	file     appendFile // the active segment's; nil if there is none
+	segments []*segment  // of this process; the last one is active
+	file     journalFile // the active segment's; nil if there is none
 	next     uint64
 	// err is why the last append failed. Until retest clears it, append does
 	// not touch the disk: a dying disk must not slow the traffic.
-	err     error
-	reserve bool
+	err    error
+	pieces []string // paths of the reserve's pieces
 }
 
-// openJournal makes the directory and the first segment. A disk without room
-// is not an error: the journal then starts in the failing state.
-func openJournal(dir string, d disk, segmentBytes, reserveBytes int64) (j *journal, old []string, err error) {
+// openJournal makes the directory and the first segment. A disk that does not
+// take them is not an error: the journal then starts in the failing state.
+func openJournal(dir string, t tuning) (j *journal, old []string, err error) {
+	j = &journal{
+		dir: dir, disk: t.disk, next: 1,
+		segmentBytes: t.segmentBytes, pieceBytes: t.pieceBytes, reservePieces: t.reservePieces,
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make journal: %w", err)
+		j.err = fmt.Errorf("make journal: %w", err)
+		return j, nil, nil
 	}
 	old, err = listSegments(dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	j = &journal{dir: dir, disk: d, segmentBytes: segmentBytes, reserveBytes: reserveBytes, next: 1}
 	if len(old) > 0 {
 		j.next = segmentSeq(old[len(old)-1]) + 1
 	}
-	if st, err := os.Stat(j.reservePath()); err == nil {
-		j.reserve = st.Size() == reserveBytes
-	}
-	j.err = j.withReserve(func() error { return j.rotate(true) })
-	if !j.reserve {
+	j.findReserve()
+	if j.begin() == nil {
 		j.makeReserve()
 	}
 	return j, old, nil
+}
+
+// begin makes a segment active that surely takes writes.
+func (j *journal) begin() error {
+	j.err = j.rotate(true)
+	if noSpace(j.err) && j.takePiece(0) {
+		j.err = nil
+	}
+	return j.err
 }
 
 // append writes one record with one write(2), which survives the death of
@@ -122,14 +113,13 @@ func (j *journal) append(rec []byte) (*segment, error) {
 	if j.err != nil {
 		return nil, j.err
 	}
-	err := j.withReserve(func() error {
-		if a := j.active(); a.size > 0 && a.size+int64(len(rec)) > j.segmentBytes {
-			if err := j.rotate(false); err != nil {
-				return err
-			}
-		}
-		return j.write(j.active(), rec)
-	})
+	err := j.put(rec)
+	for noSpace(err) && j.takePiece(int64(len(rec))) {
+		err = j.put(rec)
+	}
+	if noSpace(err) && j.inReserve() && len(j.pieces) > 0 {
+		return nil, err // no piece is large enough for this one record
+	}
 	if err != nil {
 		j.err = fmt.Errorf("append to journal: %w", err)
 		return nil, j.err
@@ -137,14 +127,30 @@ func (j *journal) append(rec []byte) (*segment, error) {
 	return j.active(), nil
 }
 
+// put writes rec into the active segment, or a new one if that is full.
+func (j *journal) put(rec []byte) error {
+	a, limit := j.active(), j.segmentBytes
+	if a.reserved {
+		limit = j.pieceBytes
+	}
+	if a.size > 0 && a.size+int64(len(rec)) > limit {
+		err := j.rotate(a.reserved)
+		if err != nil && (a.reserved || a.size+int64(len(rec)) > maxSegment) {
+			return err
+		}
+		// A directory that takes no new file may let the old one grow.
+	}
+	return j.write(j.active(), rec)
+}
+
 func (j *journal) active() *segment { return j.segments[len(j.segments)-1] }
 
 func (j *journal) write(s *segment, rec []byte) error {
-	n, err := j.file.Write(rec)
+	n, err := j.file.WriteAt(rec, s.size)
 	if err != nil {
 		// Readers skip a torn record, also one in the middle. Taking it back
-		// only saves them the search.
-		if n > 0 && j.file.Truncate(s.size) != nil {
+		// only saves them the search. What is reserved stays allocated.
+		if n > 0 && (s.reserved || j.file.Truncate(s.size) != nil) {
 			s.size += int64(n)
 		}
 		return err
@@ -167,36 +173,22 @@ func (j *journal) rotate(probe bool) error {
 	}
 	if probe {
 		rec := encodeRecord(kindProbe, nil)
-		if _, err := f.Write(rec); err != nil {
+		if _, err := f.WriteAt(rec, 0); err != nil {
 			return errors.Join(err, f.Close(), j.disk.remove(s.path))
 		}
 		s.size = int64(len(rec))
 	}
 	j.next++
+	j.activate(s, f)
+	return nil
+}
+
+func (j *journal) activate(s *segment, f journalFile) {
 	if j.file != nil {
 		j.file.Close()
 	}
 	j.file = f
 	j.segments = append(j.segments, s)
-	return nil
-}
-
-// withReserve runs attempt, and once more in the room of the reserve if the
-// disk is full.
-func (j *journal) withReserve(attempt func() error) error {
-	err := attempt()
-	if err == nil || !j.reserve || !noSpace(err) {
-		return err
-	}
-	j.reserve = false
-	if rmErr := j.disk.remove(j.reservePath()); rmErr != nil {
-		return errors.Join(err, rmErr)
-	}
-	return attempt()
-}
-
-func noSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
 // retest finds out whether a failed journal works again.
@@ -205,9 +197,19 @@ func (j *journal) retest() error {
 		j.err = fmt.Errorf("make journal: %w", err)
 		return j.err
 	}
-	j.err = j.withReserve(func() error { return j.rotate(true) })
-	return j.err
+	if noSpace(j.err) && !j.roomFor(retestBytes) {
+		// A write of some bytes would succeed, and the next one fail again.
+		if j.takePiece(0) {
+			j.err = nil
+		}
+		return j.err
+	}
+	return j.begin()
 }
+
+// retestBytes must be free before a journal that found the disk full tries
+// it again.
+const retestBytes = 64 << 10
 
 // vanished reports whether the active segment lost its name: then writes
 // still succeed, and nobody would ever read them.
@@ -223,31 +225,6 @@ func (j *journal) vanished() bool {
 	return err != nil || !os.SameFile(open, named)
 }
 
-func (j *journal) reservePath() string { return filepath.Join(j.dir, reserveName) }
-
-// makeReserve allocates the reserve, if there is room for it and as much
-// again: it must not take the room that the next record needs.
-func (j *journal) makeReserve() {
-	if free, err := j.disk.free(j.dir); err != nil || free < 2*uint64(j.reserveBytes) {
-		return
-	}
-	path := j.reservePath()
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	f, err := j.disk.create(path)
-	if err != nil {
-		return
-	}
-	// Written, not only sized: a sparse file reserves nothing.
-	_, err = f.Write(make([]byte, j.reserveBytes))
-	if errors.Join(err, f.Close()) != nil {
-		j.disk.remove(path)
-		return
-	}
-	j.reserve = true
-}
-
 // takeDone gives up the sealed segments that nothing needs any more; the
 // caller removes their files. With all, the active one too, which closes the
 // journal's file.
@@ -257,7 +234,9 @@ func (j *journal) takeDone(all bool) (done []*segment) {
 		if !s.done() || !all && s == j.segments[last] {
 			return false
 		}
-		done = append(done, s)
+		if s == j.segments[last] || !j.giveBack(s) {
+			done = append(done, s)
+		}
 		return true
 	})
 	return done
@@ -311,13 +290,18 @@ func listSegments(dir string) ([]string, error) {
 // readSegment calls emit for every intact record of the segment at path and
 // returns how many stretches could not be read.
 func readSegment(path string, emit func(k kind, payload []byte)) (damaged int, err error) {
+	// No segment is larger than this; what is, is not ours to load.
+	return readSegmentTo(path, maxSegment, emit)
+}
+
+// readSegmentTo is readSegment for the first size bytes.
+func readSegmentTo(path string, size int64, emit func(k kind, payload []byte)) (damaged int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("read journal: %w", err)
 	}
 	defer f.Close()
-	// No segment is larger than this; what is, is not ours to load.
-	data, err := io.ReadAll(io.LimitReader(f, 16<<20))
+	data, err := io.ReadAll(io.LimitReader(f, size))
 	if err != nil {
 		return 0, fmt.Errorf("read journal: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -68,9 +69,10 @@ func (c Config) withDefaults() Config {
 
 // tuning is what only tests change.
 type tuning struct {
-	disk         disk
-	segmentBytes int64
-	reserveBytes int64
+	disk          disk
+	segmentBytes  int64
+	pieceBytes    int64
+	reservePieces int
 	// busy is how long SQLite waits for another connection's lock.
 	busy time.Duration
 	// firstWait and maxWait bound the pause before storage is tried again.
@@ -83,14 +85,15 @@ type tuning struct {
 
 func defaultTuning() tuning {
 	return tuning{
-		disk:         realDisk(),
-		segmentBytes: defaultSegmentBytes,
-		reserveBytes: defaultReserveBytes,
-		busy:         5 * time.Second,
-		firstWait:    100 * time.Millisecond,
-		maxWait:      5 * time.Second,
-		housekeeping: time.Second,
-		retainEvery:  24 * time.Hour,
+		disk:          realDisk(),
+		segmentBytes:  defaultSegmentBytes,
+		pieceBytes:    defaultPieceBytes,
+		reservePieces: defaultReservePieces,
+		busy:          5 * time.Second,
+		firstWait:     100 * time.Millisecond,
+		maxWait:       5 * time.Second,
+		housekeeping:  time.Second,
+		retainEvery:   24 * time.Hour,
 	}
 }
 
@@ -110,6 +113,10 @@ type Ledger struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 	wake chan struct{} // a row, a flush or a repaired journal is there
+
+	// sound is the database that was checked and gave no cause for doubt
+	// since; only the writer uses it.
+	sound fs.FileInfo
 
 	// recovering is held by the goroutine that reads corrupt databases.
 	recovering sync.Mutex
@@ -172,7 +179,7 @@ func open(ctx context.Context, c Config, t tuning) (*Ledger, error) {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	journalDir := filepath.Join(dir, journalName)
-	j, old, err := openJournal(journalDir, t.disk, t.segmentBytes, t.reserveBytes)
+	j, old, err := openJournal(journalDir, t)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
@@ -186,11 +193,8 @@ func open(ctx context.Context, c Config, t tuning) (*Ledger, error) {
 	if j.err != nil {
 		l.log.Error("ledger.journal.failed", "error", j.err)
 	}
-	// A second writer would take the first one's open exchanges for dead
-	// ones. Without this lock it keeps to its own segments.
-	if l.owner, err = filelock.Try(ownerLock(dir)); err == nil {
-		l.old = old
-	} else {
+	l.old = old
+	if err := l.own(); err != nil {
 		l.log.Error("ledger.journal.shared", "error", err)
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -204,6 +208,16 @@ func open(ctx context.Context, c Config, t tuning) (*Ledger, error) {
 }
 
 const journalName = "journal"
+
+// own takes the lock of the process that may touch the segments of dead ones:
+// a second writer would take the first one's open exchanges for dead ones.
+// Without it the ledger keeps to its own segments.
+func (l *Ledger) own() (err error) {
+	if l.owner == nil {
+		l.owner, err = filelock.Try(ownerLock(filepath.Dir(l.path)))
+	}
+	return err
+}
 
 // Begin records that an exchange is about to be forwarded. It never waits for
 // the database. On an error the exchange is not recorded; forward it all the
@@ -294,14 +308,14 @@ func (l *Ledger) unsafeOpening(id string) *opening {
 // append writes a record to the journal, and reports it when that first
 // fails. The caller holds l.mu.
 func (l *Ledger) append(rec []byte) (*segment, error) {
-	failing, reserve := l.journal.err != nil, l.journal.reserve
+	failing, pieces := l.journal.err != nil, len(l.journal.pieces)
 	seg, err := l.journal.append(rec)
-	if err != nil && !failing {
+	if l.journal.err != nil && !failing {
 		l.log.Error("ledger.journal.failed", "error", err)
 		l.change()
 	}
-	if reserve && !l.journal.reserve {
-		l.log.Warn("ledger.reserve.given_up")
+	if len(l.journal.pieces) < pieces {
+		l.log.Warn("ledger.reserve.used", "bytes_left", l.journal.reserveLeft())
 	}
 	return seg, err
 }
@@ -355,8 +369,8 @@ func (l *Ledger) firstUnstored() uint64 {
 		}
 	}
 	for _, s := range l.journal.segments {
-		if s.behindSince > 0 {
-			first = min(first, s.behindSince)
+		if since := s.since(); since > 0 {
+			first = min(first, since)
 		}
 	}
 	return first

@@ -121,7 +121,7 @@ func TestFilesArePrivate(t *testing.T) {
 	must(t, l.Flush(t.Context()))
 	want := map[string]os.FileMode{
 		"db.sqlite": 0o600, "db.sqlite-wal": 0o600, "db.sqlite-shm": 0o600,
-		"journal": 0o700, "journal/0000000000000001.j1": 0o600, "journal/reserve": 0o600,
+		"journal": 0o700, "journal/0000000000000001.j1": 0o600, "journal/reserve-0": 0o600,
 	}
 	for name, mode := range want {
 		st, err := os.Stat(filepath.Join(dir, name))

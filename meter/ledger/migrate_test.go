@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "rewrite testdata/schema.sql")
 
 func testDatabase(t *testing.T, path string, steps []string) (*database, error) {
 	t.Helper()
-	db, err := openDatabase(t.Context(), path, steps, time.Second)
+	db, err := openDatabase(t.Context(), path, steps, time.Second, nil)
 	if err == nil {
 		t.Cleanup(func() { db.close() })
 	}

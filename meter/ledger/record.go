@@ -40,6 +40,7 @@ const (
 	kindRow     kind = 'r' // a Row
 	kindVoid    kind = 'v' // an Opening of which only the id is set: it was none
 	kindProbe   kind = 'p' // nothing: proves that the disk takes a write
+	kindRoom    kind = 'z' // nothing: zeros at the segment's end are room
 )
 
 // journaledRow is the form of a Row in the journal, where nothing may be
@@ -116,17 +117,22 @@ func checksum(rec []byte) uint32 {
 
 // scanRecords calls emit for every intact record in data, in order. It
 // returns how many stretches between, before or behind intact records could
-// not be read; a torn tail is one of them.
+// not be read; a torn tail is one of them, and so are zeros (which a loss of
+// power leaves), unless a record said that they are room for more.
 func scanRecords(data []byte, emit func(k kind, payload []byte)) (damaged int) {
-	inDamage := false
+	inDamage, room := false, false
 	for len(data) > 0 {
 		if n := intactRecord(data); n > 0 {
 			inDamage = false
+			room = room || kind(data[12]) == kindRoom
 			emit(kind(data[12]), data[headSize:n])
 			data = data[n:]
 			continue
 		}
 		if !inDamage {
+			if room && len(bytes.TrimLeft(data, "\x00")) == 0 {
+				break
+			}
 			inDamage = true
 			damaged++
 		}

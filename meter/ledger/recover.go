@@ -79,12 +79,12 @@ func ensureDatabase(ctx context.Context, dir string, busy time.Duration) error {
 		return err
 	}
 	defer owner.Unlock()
-	db, err := openDatabase(ctx, path, steps, busy)
+	db, err := openDatabase(ctx, path, steps, busy, nil)
 	if isCorrupt(err) {
 		if _, err := setAside(path); err != nil {
 			return err
 		}
-		db, err = openDatabase(ctx, path, steps, busy)
+		db, err = openDatabase(ctx, path, steps, busy, nil)
 	}
 	if err != nil {
 		return err

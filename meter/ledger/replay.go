@@ -21,7 +21,7 @@ func (l *Ledger) replay(ctx context.Context, db *database) error {
 	openings := map[string]Opening{}
 	var stored []string
 	for _, path := range l.old {
-		switch err := l.restore(ctx, db, path, openings); {
+		switch err := l.restore(ctx, db, path, maxSegment, openings); {
 		case err == nil:
 			stored = append(stored, path)
 		case !errors.Is(err, errUnreadable):
@@ -59,12 +59,13 @@ func (l *Ledger) replay(ctx context.Context, db *database) error {
 // file stays, and the rest goes on.
 var errUnreadable = errors.New("segment is unreadable")
 
-// restore stores the rows of the segment at path. It collects in openings the
-// exchanges that are only opened so far; nil if nobody asks.
-func (l *Ledger) restore(ctx context.Context, db *database, path string, openings map[string]Opening) error {
+// restore stores the rows in the first size bytes of the segment at path. It
+// collects in openings the exchanges that are only opened so far; nil if
+// nobody asks.
+func (l *Ledger) restore(ctx context.Context, db *database, path string, size int64, openings map[string]Opening) error {
 	var rows []Row
 	undecoded := 0
-	damaged, err := readSegment(path, func(k kind, payload []byte) {
+	damaged, err := readSegmentTo(path, size, func(k kind, payload []byte) {
 		switch k {
 		case kindRow:
 			r, err := decodeRow(payload)

@@ -26,9 +26,12 @@ type Status struct {
 	InMemory int
 	// JournalBytes is the size of this process's part of the journal.
 	JournalBytes int64
-	// ReserveGone reports that the journal lives on its disk reserve, or has
-	// used it up.
-	ReserveGone bool
+	// InReserve reports that the disk is full and the journal writes into
+	// the room that it took before.
+	InReserve bool
+	// ReserveLeft is how many bytes of that are left. It is 0 too while the
+	// disk has no room to take.
+	ReserveLeft int64
 	// Lost counts exchanges since Open that could not be kept.
 	Lost int64
 	// Unfinished counts exchanges of an earlier process that the replay
@@ -53,14 +56,15 @@ func (l *Ledger) Status() Status {
 		Pending:      len(l.batch) + len(l.queue),
 		InMemory:     l.unsafe,
 		JournalBytes: l.journal.bytes(),
-		ReserveGone:  !l.journal.reserve,
+		InReserve:    l.journal.inReserve(),
+		ReserveLeft:  l.journal.reserveLeft(),
 		Lost:         l.lost,
 		Unfinished:   l.unfinished,
 		Damaged:      l.damaged,
 		SetAside:     aside,
 	}
 	for _, seg := range l.journal.segments {
-		s.Behind = s.Behind || seg.behindSince > 0
+		s.Behind = s.Behind || seg.since() > 0
 	}
 	return s
 }

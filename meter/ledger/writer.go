@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/filelock"
 )
 
 // write is the one goroutine that writes to the database. It opens the
@@ -20,6 +23,7 @@ func (l *Ledger) write(ctx context.Context) {
 			wait = l.t.firstWait
 		}
 		if isCorrupt(err) {
+			l.sound = nil
 			// One report at run time is only a reason to look: the next
 			// session begins with a check. What fails after a good check, or
 			// fails the check, is set aside.
@@ -29,8 +33,28 @@ func (l *Ledger) write(ctx context.Context) {
 				}
 			}
 		}
+		l.hold(ctx, &wait, err)
+	}
+}
+
+// heldPauses is how many pauses the database is held back where the disk has
+// no room; then it is tried all the same, since statfs(2) knows no quota.
+const heldPauses = 6
+
+// roomForBatch must be free on the disk before the database is tried again.
+const roomForBatch = 256 << 10
+
+// hold notes that the database did not take rows, and waits before the next
+// attempt. An attempt on a full disk would only make the write-ahead log take
+// what others need, so there are few.
+func (l *Ledger) hold(ctx context.Context, wait *time.Duration, err error) {
+	for range heldPauses {
 		l.failed(err)
-		l.pause(ctx, &wait)
+		l.pause(ctx, wait)
+		free, statErr := l.t.disk.free(filepath.Dir(l.path))
+		if ctx.Err() != nil || statErr != nil || free >= roomForBatch {
+			return
+		}
 	}
 }
 
@@ -99,13 +123,19 @@ func (l *Ledger) writeSession(ctx context.Context) (stored bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	db, err := openDatabase(ctx, l.path, steps, l.t.busy)
+	db, err := openDatabase(ctx, l.path, steps, l.t.busy, l.sound)
 	if err != nil {
 		return false, err
 	}
 	defer db.close()
-	if err := l.replay(ctx, db); err != nil {
-		return false, err
+	l.sound = db.file
+	switch err := l.own(); {
+	case err == nil:
+		if err := l.replay(ctx, db); err != nil {
+			return false, err
+		}
+	case errors.Is(err, filelock.ErrHeld):
+		l.old = nil // what others left is another process's to store
 	}
 	l.worked()
 	l.work.Go(func() { l.recoverAside(ctx) })
@@ -129,8 +159,7 @@ func (l *Ledger) writeSession(ctx context.Context) (stored bool, err error) {
 			// replay and for readers.
 			l.sweep(l.journal.segmentBytes / 16)
 		case isPassing(err):
-			l.failed(err)
-			l.pause(ctx, &wait)
+			l.hold(ctx, &wait, err)
 		default:
 			return stored, err
 		}
@@ -240,39 +269,47 @@ func (l *Ledger) catchUp(ctx context.Context, db *database) error {
 	for {
 		l.mu.Lock()
 		var behind *segment
+		var size int64
 		if len(l.queue) == 0 {
-			behind = l.sealedBehind()
+			behind, size = l.takeBehind()
 		}
 		l.mu.Unlock()
 		if behind == nil {
 			return nil
 		}
-		err := l.restore(ctx, db, behind.path, nil)
-		if err != nil && !errors.Is(err, errUnreadable) {
+		err := l.restore(ctx, db, behind.path, size, nil)
+		l.mu.Lock()
+		switch {
+		case errors.Is(err, errUnreadable):
+			l.journal.forget(behind)
+			err = nil
+		case err != nil:
+			behind.behindSince = behind.catchingUp
+		}
+		behind.catchingUp = 0
+		l.mu.Unlock()
+		if err != nil {
 			return err
 		}
-		l.mu.Lock()
-		behind.behindSince = 0
-		if err != nil {
-			l.journal.forget(behind)
-		}
-		l.mu.Unlock()
 	}
 }
 
-// sealedBehind returns a segment whose rows must be read back, after it has
-// sealed it: then what is read is all that it will ever hold.
-func (l *Ledger) sealedBehind() *segment {
+// takeBehind returns a segment whose rows must be read back, and how much of
+// it there is to read: all that it will ever hold, if it can be sealed.
+func (l *Ledger) takeBehind() (*segment, int64) {
 	for _, s := range l.journal.segments {
 		if s.behindSince == 0 {
 			continue
 		}
-		if s == l.journal.active() && l.journal.rotate(false) != nil {
-			continue
+		if s == l.journal.active() && l.journal.err == nil {
+			// If there cannot be another, what is written to this one from
+			// now on is read another time.
+			_ = l.journal.rotate(s.reserved)
 		}
-		return s
+		s.catchingUp, s.behindSince = s.behindSince, 0
+		return s, s.size
 	}
-	return nil
+	return nil, 0
 }
 
 // sweep removes the segments that nothing needs any more, the active one too
@@ -281,7 +318,11 @@ func (l *Ledger) sweep(keep int64) {
 	l.mu.Lock()
 	j := l.journal
 	if j.err == nil && j.active().size > keep && j.active().done() {
-		j.err = j.withReserve(func() error { return j.rotate(false) })
+		if !j.inReserve() || j.roomFor(2*j.pieceBytes) {
+			j.err = j.rotate(j.inReserve())
+		} else {
+			j.err = j.reuse()
+		}
 	}
 	done := j.takeDone(false)
 	l.releaseVoids()
