@@ -216,3 +216,39 @@ func TestFailingJournalStillReachesTheDatabase(t *testing.T) {
 		t.Errorf("%d rows, want 1", got)
 	}
 }
+
+// A state directory that turns read-only: nothing can be written, then all of
+// it is.
+func TestReadOnlyDisk(t *testing.T) {
+	dir := t.TempDir()
+	d := &smallDisk{room: 1 << 20, size: map[string]int64{}}
+	tune := quick()
+	tune.disk = d.disk()
+	l := mustOpen(t, Config{Dir: dir, MaxPending: 8}, tune)
+	must(t, l.Flush(t.Context()))
+	other, err := sql.Open("sqlite", filepath.Join(dir, databaseName)+"?_txlock=immediate")
+	must(t, err)
+	defer other.Close()
+	tx, err := other.Begin() // so that the database takes no rows either
+	must(t, err)
+	d.breakDown(unix.EROFS)
+	must(t, l.Begin(Opening{ID: "open", RequestedAt: start}))
+	n := 0
+	for l.Storable() == nil {
+		must(t, l.Finish(row(fmt.Sprint(n), n)))
+		n++
+	}
+	if err := l.Storable(); !errors.Is(err, unix.EROFS) || !errors.Is(err, ErrFull) {
+		t.Errorf("Storable = %v, want EROFS", err)
+	}
+	d.breakDown(nil)
+	until(t, l, func(s Status) bool { return s.JournalErr == nil && s.InMemory == 0 })
+	must(t, l.Storable())
+	crash(l)
+	must(t, tx.Rollback())
+	l = mustOpen(t, Config{Dir: dir}, quick())
+	must(t, l.Close(t.Context()))
+	if got := len(readAll(t, dir, Query{})); got != n+1 {
+		t.Errorf("%d rows, want %d", got, n+1)
+	}
+}
