@@ -30,6 +30,14 @@
 // Content-Length and Content-Type of a 304, and the Expect of an HTTP/2
 // request, whose body then comes at once.
 //
+// # WebSockets
+//
+// An upgrade is forwarded as it is, and whatever the two ends agree on is
+// theirs. On a metered WebSocket each response makes a record, which is opened
+// before the message that asks for it goes on. A refused upgrade makes a
+// record as any exchange. WebSocket over HTTP/2 (RFC 8441) is not offered, so
+// that clients use HTTP/1.1 for it.
+//
 // # Tunnels in clear
 //
 // A tunnel that is Plain carries HTTP without TLS: its client uses a base URL
@@ -55,9 +63,9 @@
 //
 // # What it does not do
 //
-// It does not read WebSocket messages: an upgraded exchange passes untouched,
-// is counted, and makes no record. It does not resolve projects, prices or
-// storage, and reads no environment.
+// It does not resolve projects, prices or storage, and reads no environment.
+// What follows an upgrade to anything but a metered WebSocket passes unread,
+// and is counted.
 package capture
 
 import (
@@ -149,9 +157,9 @@ type Counters struct {
 	Tunneled map[string]int64
 	// Rejected counts handshakes that clients broke off.
 	Rejected int64
-	// Exchanges counts those that make a record; Upgraded those that switched
-	// to another protocol (WebSocket) and make none; Failed all, metered or
-	// not, in which the provider failed.
+	// Exchanges counts those that were opened to make a record; Upgraded the
+	// connections that switched to another protocol (WebSocket); Failed all
+	// exchanges, metered or not, in which the provider failed.
 	Exchanges, Upgraded, Failed int64
 }
 

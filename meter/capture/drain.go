@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/meter/tap"
 )
 
 // quiet is how long no exchange may have been under way before the idle
@@ -22,6 +24,7 @@ const farewellTime = 2 * time.Second
 type drain struct {
 	mu       sync.Mutex
 	tunnels  map[*tunnel]struct{}
+	sockets  map[*tap.Socket]bool // whether it was told to leave
 	active   int
 	lastEnd  time.Time
 	draining bool // answers say "Connection: close"
@@ -49,6 +52,22 @@ func (d *drain) remove(t *tunnel) {
 	defer d.mu.Unlock()
 	delete(d.tunnels, t)
 	d.signal()
+}
+
+func (d *drain) addSocket(s *tap.Socket) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sockets == nil {
+		d.sockets = make(map[*tap.Socket]bool)
+	}
+	d.sockets[s] = false
+	d.signal()
+}
+
+func (d *drain) removeSocket(s *tap.Socket) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.sockets, s)
 }
 
 func (d *drain) begin() {
@@ -134,10 +153,29 @@ func (d *drain) settled() (bool, time.Duration) {
 		return true, 0
 	}
 	if d.active > 0 {
-		return false, 0
+		return false, d.leaveSockets()
 	}
 	wait := quiet - time.Since(d.lastEnd)
 	return wait <= 0, wait
+}
+
+// leaveSockets closes the WebSockets on which nothing has happened for a
+// while: clients keep them open between their requests. It returns when to
+// look again, 0 if there is no need. The caller holds the lock.
+func (d *drain) leaveSockets() (wait time.Duration) {
+	for s, left := range d.sockets {
+		if left {
+			continue
+		}
+		rest := quiet - s.Quiet()
+		if rest <= 0 {
+			d.sockets[s] = true
+			d.workers.Go(s.Leave)
+		} else if wait == 0 || rest < wait {
+			wait = rest
+		}
+	}
+	return wait
 }
 
 func (d *drain) empty() (bool, time.Duration) { return len(d.tunnels) == 0 && d.active == 0, 0 }

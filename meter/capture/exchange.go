@@ -21,7 +21,9 @@ type exchange struct {
 	i      *Interceptor
 	tunnel *tunnel
 	flow   *tap.Flow       // nil: no record
+	about  tap.Exchange    // what flow is about
 	upload *upload         // nil: no body
+	socket *tap.Socket     // nil: not upgraded to one that is metered
 	client context.Context // ends when the client goes away
 	done   bool            // ServeHTTP returned in the ordinary way
 
@@ -41,15 +43,10 @@ func exchangeOf(r *http.Request) *exchange {
 // open begins an exchange, and its record if it is to have one.
 func (i *Interceptor) open(t *tunnel, r *http.Request) (x *exchange) {
 	x = &exchange{i: i, tunnel: t, client: r.Context()}
-	if i.Tap == nil || isUpgrade(r) {
+	if i.Tap == nil {
 		return x
 	}
-	// Metering is ours, the exchange is the user's: no hook may harm it.
-	defer func() {
-		if p := recover(); p != nil {
-			i.Logger.Error("capture.exchange.unmetered", "host", t.chain.Host, "panic", fmt.Sprint(p))
-		}
-	}()
+	defer x.survive()
 	// The path is looked up as it was sent, else as a server may read it.
 	path := r.URL.EscapedPath()
 	endpoint, ok := i.Lookup(r.Method, t.chain.Host, path)
@@ -58,23 +55,46 @@ func (i *Interceptor) open(t *tunnel, r *http.Request) (x *exchange) {
 			return x
 		}
 	}
-	about := tap.Exchange{
-		ID:          i.NewID(),
-		RequestedAt: time.Now().UTC(),
-		Method:      r.Method,
-		Host:        t.chain.Host,
-		Path:        path,
-		Endpoint:    endpoint,
-		Client:      t.chain.Client,
-		ProxyUser:   t.chain.User,
-		UserAgent:   cut(r.UserAgent(), 200),
+	if endpoint.Socket != isUpgrade(r) {
+		return x
 	}
-	if i.Opened != nil {
-		i.Opened(&about)
+	x.about = tap.Exchange{
+		Method:    r.Method,
+		Host:      t.chain.Host,
+		Path:      path,
+		Endpoint:  endpoint,
+		Client:    t.chain.Client,
+		ProxyUser: t.chain.User,
+		UserAgent: cut(r.UserAgent(), 200),
 	}
-	x.flow = i.Tap.Start(about)
-	i.counts.exchanges.Add(1)
+	x.flow = i.Tap.Start(x.begin())
 	return x
+}
+
+// begin opens what will make a record.
+func (x *exchange) begin() tap.Exchange {
+	about := x.about
+	about.ID, about.RequestedAt = x.i.NewID(), time.Now().UTC()
+	x.i.counts.exchanges.Add(1)
+	if x.i.Opened != nil {
+		x.i.Opened(&about)
+	}
+	return about
+}
+
+// beginResponse opens another response on a WebSocket.
+func (x *exchange) beginResponse() (about tap.Exchange) {
+	about = x.about
+	defer x.survive()
+	return x.begin()
+}
+
+// survive recovers: metering is ours, the exchange is the user's, and no hook
+// may harm it.
+func (x *exchange) survive() {
+	if p := recover(); p != nil {
+		x.i.Logger.Error("capture.exchange.unmetered", "host", x.tunnel.chain.Host, "panic", fmt.Sprint(p))
+	}
 }
 
 // isUpgrade reports whether the request asks for another protocol on its
@@ -109,6 +129,9 @@ func (x *exchange) close() {
 	if outcome == tap.UpstreamFailed {
 		x.i.counts.failed.Add(1)
 		x.i.Logger.Info("capture.exchange.failed", "host", x.tunnel.chain.Host, "error", err)
+	}
+	if x.socket != nil {
+		x.i.drain.removeSocket(x.socket)
 	}
 	if x.flow != nil {
 		x.flow.End(outcome, err)
@@ -179,6 +202,7 @@ func (x *exchange) answered(res *http.Response) error {
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.i.counts.upgraded.Add(1)
+		x.upgraded(res)
 		return nil
 	}
 	if res.Close && res.ProtoMajor == 1 {
@@ -196,6 +220,18 @@ func (x *exchange) answered(res *http.Response) error {
 		res.Body = x.flow.Response(res.StatusCode, res.Header, res.Body)
 	}
 	return nil
+}
+
+// upgraded has the tap read along with a WebSocket.
+func (x *exchange) upgraded(res *http.Response) {
+	conn, ok := res.Body.(io.ReadWriteCloser)
+	if x.flow == nil || !ok || !strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+		return
+	}
+	socket := x.flow.Upgrade(res.Header, conn, x.beginResponse)
+	x.flow, res.Body = socket.Flow, socket
+	x.i.drain.addSocket(socket)
+	x.socket = socket
 }
 
 // cut shortens s to at most n bytes of whole characters.

@@ -217,6 +217,9 @@ func (t *openaiTurn) done(response []byte) {
 
 // Result implements Parser.
 func (t *openaiTurn) Result(eof bool) Result {
+	if !t.ended {
+		t.response.status = "" // there is no other request that could tell more
+	}
 	r := t.openaiResponses.Result(eof)
 	// What a prefetch wrote to the cache is billed with what reads it: a
 	// request that generates nothing and names no usage was no call.

@@ -22,6 +22,15 @@
 // The parser sees a prefix of what the client saw, decoded; never a byte that
 // follows a gap.
 //
+// # WebSockets
+//
+// A WebSocket carries many responses, and each makes a record. Flow.Upgrade
+// takes over from the exchange of the upgrade; the Socket that it returns is
+// the connection to the provider, whose bytes pass as they are in both
+// directions. From copies the messages are put together (RFC 6455), inflated
+// (RFC 7692) and read by the endpoint's provider.Dialog. What cannot be read
+// is given up, and the records from then on say so.
+//
 // # Lifecycle
 //
 // Every Flow that Start returns must be ended with Flow.End; its goroutine
@@ -31,6 +40,5 @@
 // # What it does not do
 //
 // It does not price, store or attribute anything, and it keeps neither prompts
-// nor completions beyond the moment in which they are parsed. It does not read
-// what follows a 101 response.
+// nor completions beyond the moment in which they are parsed.
 package tap

@@ -27,8 +27,11 @@ type Flow struct {
 	reqHead, respHead head
 	first, last       time.Duration // of the response, since start
 	ended             bool
+	voided            bool // it makes no record
 	outcome           Outcome
 	err               error
+
+	socket *socket // nil: an HTTP exchange
 }
 
 // head is what a body's header says of it.
@@ -48,8 +51,8 @@ func (f *Flow) Request(h http.Header, body io.ReadCloser) io.ReadCloser {
 }
 
 // Response wraps the response's body. A body of nil or http.NoBody is returned
-// as it is, and so are the connection that follows a 101 and every body after
-// the first.
+// as it is, and so are the connection that follows a 101, which Upgrade wraps,
+// and every body after the first.
 func (f *Flow) Response(status int, h http.Header, body io.ReadCloser) io.ReadCloser {
 	return f.wrap(&f.resp, &f.respHead, status, h, body)
 }
@@ -91,10 +94,18 @@ func (f *Flow) End(o Outcome, err error) {
 	f.cond.Signal()
 }
 
-func (f *Flow) isEnded() bool {
+// settled returns a channel that is closed when all that has ended has its
+// record, or nil if nothing has.
+func (f *Flow) settled() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended
+	switch {
+	case f.ended:
+		return f.finished
+	case f.socket != nil:
+		return f.socket.settled(f.queued)
+	}
+	return nil
 }
 
 // saw takes note of what a Read returned.

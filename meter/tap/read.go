@@ -36,13 +36,18 @@ func (f *Flow) run() {
 			(&source{f: f, d: d}).stop()
 		}
 	}
-	f.awaitEnd()
+	if f.awaitEnd(); f.voided {
+		f.tap.void(f.exchange)
+		f.tap.forget(f)
+		return
+	}
 	if sound {
 		r.guard(func() {
 			result = r.parser.Result(r.whole && f.outcome == Completed)
 		})
 	}
-	f.tap.finish(f, r.record(result))
+	f.tap.deliver(r.record(result))
+	f.tap.forget(f)
 }
 
 // guard runs what handles foreign bytes. A panic there must end neither the

@@ -28,6 +28,10 @@ type Tap struct {
 	// Done takes the record of a flow, once per flow and in the flow's own
 	// goroutine. It may block: the relay does not notice. Nil discards.
 	Done func(Record)
+	// Void takes an exchange that turned out to be none, instead of Done: an
+	// upgrade that became a WebSocket, a message there that asked for nothing.
+	// Nil discards.
+	Void func(Exchange)
 	// NewParser makes the parser of an exchange. Nil asks the exchange's
 	// Endpoint.
 	NewParser func(Exchange) provider.Parser
@@ -46,9 +50,10 @@ type Tap struct {
 	// Logger takes what an operator should know. Nil discards.
 	Logger *slog.Logger
 
-	used     atomic.Int64
-	chunks   sync.Pool
-	decoding sync.Mutex
+	used      atomic.Int64
+	chunks    sync.Pool
+	unpackers sync.Pool
+	decoding  sync.Mutex
 
 	mu     sync.Mutex
 	live   map[*Flow]struct{}
@@ -61,32 +66,37 @@ type Tap struct {
 func (t *Tap) Start(x Exchange) *Flow {
 	f := &Flow{tap: t, exchange: x, start: time.Now(), finished: make(chan struct{})}
 	f.cond.L = &f.mu
+	if t.register(f) {
+		go f.run()
+	}
+	return f
+}
 
+// register makes the flow one that Close and Flush know. After Close the flow
+// stays inert.
+func (t *Tap) register(f *Flow) bool {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.closed {
-		t.mu.Unlock()
 		f.inert = true
-		t.logger().Warn("tap.flow.unmetered", "id", x.ID, "host", x.Host, "reason", "the tap is closed")
-		return f
+		t.logger().Warn("tap.flow.unmetered", "id", f.exchange.ID, "host", f.exchange.Host, "reason", "the tap is closed")
+		return false
 	}
 	if t.live == nil {
 		t.live = make(map[*Flow]struct{})
 	}
 	t.live[f] = struct{}{}
-	t.mu.Unlock()
-
-	go f.run()
-	return f
+	return true
 }
 
 // Flush waits until every flow that was ended before the call has had its
-// Done, or until ctx is over.
+// Done, and every response on a WebSocket that was, or until ctx is over.
 func (t *Tap) Flush(ctx context.Context) error {
-	var waiting []*Flow
+	var waiting []<-chan struct{}
 	t.mu.Lock()
 	for f := range t.live {
-		if f.isEnded() {
-			waiting = append(waiting, f)
+		if settled := f.settled(); settled != nil {
+			waiting = append(waiting, settled)
 		}
 	}
 	t.mu.Unlock()
@@ -97,24 +107,26 @@ func (t *Tap) Flush(ctx context.Context) error {
 // every flow has had its Done, or until ctx is over. Bodies that are wrapped
 // already stay readable.
 func (t *Tap) Close(ctx context.Context) error {
-	var waiting []*Flow
+	var flows []*Flow
 	t.mu.Lock()
 	t.closed = true
 	for f := range t.live {
-		waiting = append(waiting, f)
+		flows = append(flows, f)
 	}
 	t.mu.Unlock()
 
-	for _, f := range waiting {
+	var waiting []<-chan struct{}
+	for _, f := range flows {
 		f.End(ClientAborted, nil)
+		waiting = append(waiting, f.finished)
 	}
 	return wait(ctx, waiting)
 }
 
-func wait(ctx context.Context, flows []*Flow) error {
-	for i, f := range flows {
+func wait(ctx context.Context, flows []<-chan struct{}) error {
+	for i, finished := range flows {
 		select {
-		case <-f.finished:
+		case <-finished:
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %d records: %w", len(flows)-i, context.Cause(ctx))
 		}
@@ -122,22 +134,36 @@ func wait(ctx context.Context, flows []*Flow) error {
 	return nil
 }
 
-// finish hands over a flow's record and forgets the flow.
-func (t *Tap) finish(f *Flow, r Record) {
-	defer func() {
-		if p := recover(); p != nil {
-			// A panic in a goroutine ends the process, and with it every
-			// open connection of the user.
-			t.logger().Error("tap.done.panicked", "id", f.exchange.ID, "panic", fmt.Sprintf("%T", p))
-		}
-		t.mu.Lock()
-		delete(t.live, f)
-		t.mu.Unlock()
-		close(f.finished)
-	}()
+// deliver hands over a record.
+func (t *Tap) deliver(r Record) {
+	defer t.survive(r.ID)
 	if t.Done != nil {
 		t.Done(r)
 	}
+}
+
+// void takes back an exchange.
+func (t *Tap) void(x Exchange) {
+	defer t.survive(x.ID)
+	if t.Void != nil {
+		t.Void(x)
+	}
+}
+
+// survive recovers: a panic in a goroutine ends the process, and with it every
+// open connection of the user.
+func (t *Tap) survive(id string) {
+	if p := recover(); p != nil {
+		t.logger().Error("tap.done.panicked", "id", id, "panic", fmt.Sprintf("%T", p))
+	}
+}
+
+// forget ends the flow's life.
+func (t *Tap) forget(f *Flow) {
+	t.mu.Lock()
+	delete(t.live, f)
+	t.mu.Unlock()
+	close(f.finished)
 }
 
 func (t *Tap) newParser(x Exchange) provider.Parser {
