@@ -65,6 +65,14 @@ func (c *clerk) close(rec tap.Record) {
 		"status", row.Status, "duration_ms", rec.Latency.Milliseconds())
 }
 
+// void takes back the begin of what was no exchange.
+func (c *clerk) void(x tap.Exchange) {
+	c.forget(x.ID)
+	if err := c.ledger.Void(x.ID); err != nil {
+		c.log.Error("ledger.void.failed", "id", x.ID, "error", err)
+	}
+}
+
 func (c *clerk) remember(id string, cl *client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

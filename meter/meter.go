@@ -149,6 +149,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	}
 	d.tap = &tap.Tap{
 		Done:      d.clerk.close,
+		Void:      d.clerk.void,
 		NewParser: func(x tap.Exchange) provider.Parser { return x.Endpoint.NewParser() },
 		Logger:    c.Logger,
 	}
