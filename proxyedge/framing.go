@@ -140,7 +140,7 @@ func (f *framing) takeTrailer(c byte) error {
 	for _, field := range fields {
 		// RFC 9110 section 6.5.1: what decides on framing and routing
 		// has no place in a trailer.
-		if isPrivate(field.name) || strings.EqualFold(field.name, "Content-Length") ||
+		if isPrivate(field.name) || disguised(field.name) || strings.EqualFold(field.name, "Content-Length") ||
 			strings.EqualFold(field.name, "Transfer-Encoding") || strings.EqualFold(field.name, "Host") {
 			return malformed("forbidden field in a trailer")
 		}

@@ -226,8 +226,21 @@ func (h *head) checkForward() error {
 		_, _, err := parseAuthority(h.target)
 		return err
 	}
+	for _, f := range h.fields {
+		if disguised(f.name) {
+			return malformed("framing field spelt with an underscore")
+		}
+	}
 	_, err := parseTarget(h.target)
 	return err
+}
+
+// disguised reports whether name is that of a field which decides on framing,
+// with _ for -. To servers that hand fields over as CGI does (RFC 3875 section
+// 4.1.18) the two are the same.
+func disguised(name string) bool {
+	plain := strings.ReplaceAll(name, "_", "-")
+	return plain != name && (strings.EqualFold(plain, "Content-Length") || strings.EqualFold(plain, "Transfer-Encoding"))
 }
 
 // isHost reports whether s can be the value of a Host: what a user or a path
