@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -13,7 +12,7 @@ import (
 type daemonCmd struct{}
 
 func (daemonCmd) Run(ctx context.Context, a *app) error {
-	log := newLogger(os.Stderr)
+	log := jobLogger(a.paths, agents.Daemon)
 	if left, stopped := agents.Stopped(a.paths, a.now()); stopped {
 		// "halton-meter stop" was a moment ago, and it was meant.
 		log.Info("daemon.stays_down", "reason", "halton-meter stop", "seconds_left", int(left/time.Second)+1)

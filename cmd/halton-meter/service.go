@@ -4,11 +4,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
@@ -26,34 +23,6 @@ func cleanEnvironment(p agents.Paths) {
 			os.Unsetenv(name)
 		}
 	}
-}
-
-// newLogger logs JSON lines with times in UTC.
-func newLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
-		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			switch {
-			case len(groups) > 0:
-			case a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime:
-				a.Value = slog.TimeValue(a.Value.Time().UTC())
-			case a.Key == slog.MessageKey:
-				a.Key = "event"
-			}
-			return a
-		},
-	}))
-}
-
-// edgeLogger writes to the edge's own log, or where that cannot be opened, to
-// standard error: nothing about a log may keep the edge from serving.
-func edgeLogger(p agents.Paths) *slog.Logger {
-	f, err := os.OpenFile(p.Log(agents.Edge, "err"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return newLogger(os.Stderr)
-	}
-	// What the runtime says of a crash belongs there too.
-	_ = debug.SetCrashOutput(f, debug.CrashOptions{})
-	return newLogger(f)
 }
 
 // roots are the certificates that verify providers: the system's, and those

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"syscall"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/meter/watchdog"
 )
 
@@ -18,7 +18,7 @@ func (watchdogCmd) Run(ctx context.Context, a *app) error {
 	cleanEnvironment(a.paths)
 	w := &watchdog.Watchdog{
 		Probe:  a.probeDaemon,
-		Logger: newLogger(os.Stderr),
+		Logger: jobLogger(a.paths, agents.Watchdog),
 	}
 	return w.Run(ctx)
 }
