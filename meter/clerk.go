@@ -13,12 +13,13 @@ import (
 	"github.com/haltonlabs/halton-meter/meter/tap"
 )
 
-// findTimeout is how long a row waits for its client to be found.
-const findTimeout = time.Second
+// findTimeout is how long a row waits for its client to be found. It is longer
+// than the look and the client's files may take.
+const findTimeout = patience + 2*resolveTimeout
 
 // clerk books exchanges: it attributes, prices and writes what the tap saw.
 type clerk struct {
-	resolver attribution.Resolver
+	projects projects
 	clients  *clients
 	book     *pricing.Book
 	ledger   *ledger.Ledger
@@ -40,7 +41,7 @@ func (c *clerk) open(x *tap.Exchange) {
 	project, source, ok := cl.now()
 	if !ok {
 		// It counts only if the daemon dies before the row is written.
-		project, source = c.resolver.Resolve(attribution.Facts{ProxyUser: x.ProxyUser})
+		project, source = c.projects.resolver.Resolve(attribution.Facts{ProxyUser: x.ProxyUser})
 	}
 	err := c.ledger.Begin(ledger.Opening{
 		ID: x.ID, RequestedAt: x.RequestedAt.UTC(),
@@ -90,16 +91,22 @@ func (c *clerk) forget(id string) *client {
 	return cl
 }
 
-// attribute finds the project of an exchange that has ended.
-func (c *clerk) attribute(x tap.Exchange) (project, source string) {
-	if cl := c.forget(x.ID); cl != nil {
+// attribute finds the project of an exchange that has ended. Only now it is
+// known whether the request says where its client works.
+func (c *clerk) attribute(rec tap.Record) (project, source string) {
+	facts := attribution.Facts{ProxyUser: rec.ProxyUser}
+	if cl := c.forget(rec.ID); cl != nil {
 		select {
 		case <-cl.found:
-			return cl.project, cl.source
+			if rec.Origin.Dir == "" {
+				return cl.project, cl.source
+			}
+			facts = cl.facts
 		case <-time.After(findTimeout):
 		}
 	}
-	return c.resolver.Resolve(attribution.Facts{ProxyUser: x.ProxyUser})
+	facts.Stated = rec.Origin.Dir
+	return c.projects.resolve(facts)
 }
 
 func (c *clerk) row(rec tap.Record) ledger.Row {
@@ -118,11 +125,13 @@ func (c *clerk) row(rec tap.Record) ledger.Row {
 		Tier:        rec.Tier,
 		ErrorCode:   rec.ErrorCode,
 		ResponseID:  rec.ResponseID,
+		SessionID:   rec.Origin.SessionID,
+		AgentID:     rec.Origin.AgentID,
 
 		TokensComplete: rec.Complete,
 		LatencyMS:      new(float64(rec.Latency.Microseconds()) / 1000),
 	}
-	row.Project, row.ProjectSource = c.attribute(rec.Exchange)
+	row.Project, row.ProjectSource = c.attribute(rec)
 	if rec.HTTPStatus != 0 {
 		row.HTTPStatus = new(rec.HTTPStatus)
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/meter/attribution"
-	"github.com/haltonlabs/halton-meter/meter/attribution/peer"
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
 
@@ -20,8 +19,8 @@ const headStart = 50 * time.Millisecond
 // clients knows the project of each open tunnel. Finding it takes
 // milliseconds, so each tunnel has a goroutine for it.
 type clients struct {
-	resolver attribution.Resolver
-	find     func(netip.AddrPort) (peer.Process, error)
+	projects projects
+	lookout  lookout
 
 	mu   sync.Mutex
 	open map[netip.AddrPort]*client
@@ -30,6 +29,7 @@ type clients struct {
 // client is the program behind a tunnel. The rest is set when found is closed.
 type client struct {
 	found           chan struct{}
+	facts           attribution.Facts
 	project, source string
 	program         string
 }
@@ -47,12 +47,13 @@ func (c *clients) arrive(t proxyedge.Chain, must bool) *client {
 	c.mu.Unlock()
 	go func() {
 		defer close(cl.found)
-		facts := attribution.Facts{ProxyUser: t.User}
-		if p, err := c.find(t.Client); err == nil {
-			facts.EnvProject, facts.Dir = p.Project, p.Dir
+		cl.facts.ProxyUser = t.User
+		if p, ok := c.lookout.find(t.Client); ok {
+			cl.facts.EnvProject, cl.facts.Dir = p.Project, p.Dir
+			cl.facts.Workspace, cl.facts.Label = p.Workspace, p.Label
 			cl.program = p.Program
 		}
-		cl.project, cl.source = c.resolver.Resolve(facts)
+		cl.project, cl.source = c.projects.resolve(cl.facts)
 	}()
 	if _, err := attribution.Slug(t.User); err != nil || must {
 		select {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -138,10 +140,13 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	resolver := attribution.Resolver{Default: c.DefaultProject}
-	d.clients = &clients{resolver: resolver, find: peer.Find}
+	// Without a home directory nobody stands in it.
+	home, _ := os.UserHomeDir()
+	projects := newProjects(attribution.Resolver{Default: c.DefaultProject, Home: home})
+	finder := &peer.Finder{Server: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(c.EdgePort))}
+	d.clients = &clients{projects: projects, lookout: lookout{look: finder.Find, log: c.Logger}}
 	d.clerk = &clerk{
-		resolver: resolver,
+		projects: projects,
 		clients:  d.clients,
 		book:     pricing.Bundled(),
 		ledger:   d.ledger,

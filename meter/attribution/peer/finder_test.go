@@ -132,15 +132,8 @@ func TestEditor(t *testing.T) {
 		env             string
 		workspace, name string
 	}{
-		"none":         {[]string{"--type=x"}, "A=b", "", ""},
-		"equals":       {[]string{"--folder-uri=file:///work/my%20shop"}, "VSCODE_WORKSPACE_LABEL=shop", "/work/my shop", "shop"},
-		"two words":    {[]string{"--folder-uri", "file:///work/shop/"}, "CURSOR_WORKSPACE_LABEL=c", "/work/shop", "c"},
-		"several":      {[]string{"--folder-uri=file:///a", "--folder-uri=file:///b"}, "A=b", "", ""},
-		"remote":       {[]string{"--folder-uri=vscode-remote://ssh-remote+x/a"}, "A=b", "", ""},
-		"host":         {[]string{"--folder-uri=file://server/a"}, "A=b", "", ""},
-		"relative":     {[]string{"--folder-uri=a"}, "A=b", "", ""},
-		"another flag": {[]string{"--folder-uris=file:///a"}, "A=b", "", ""},
-		"no value":     {[]string{"--folder-uri"}, "A=b", "", ""},
+		"none": {[]string{"--type=x"}, "A=b", "", ""},
+		"some": {[]string{"--folder-uri=file:///work/my%20shop"}, "VSCODE_WORKSPACE_LABEL=shop", "/work/my shop", "shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln, _ := listen(t)

@@ -87,6 +87,38 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+func TestWorkspace(t *testing.T) {
+	for args, want := range map[string]string{
+		"code --new-window":                                   "",
+		"code --folder-uri=file:///work/my%20shop":            "/work/my shop",
+		"code --folder-uri file:///work/shop/":                "/work/shop",
+		"code --folder-uri=file:///a --folder-uri=file:///a/": "/a",
+		"code --folder-uri=file:///a --folder-uri=file:///b":  "",
+		"code --folder-uri=vscode-remote://ssh-remote+x/a":    "",
+		"code --folder-uri=file://server/a":                   "",
+		"code --folder-uri=a":                                 "",
+		"code --folder-uri=%zz":                               "",
+		"code --folder-uris=file:///a":                        "",
+		"code --folder-uri":                                   "",
+	} {
+		if got := workspace(strings.Fields(args)); got != want {
+			t.Errorf("%s: got %q, want %q", args, got, want)
+		}
+	}
+}
+
+func TestLabel(t *testing.T) {
+	for environ, want := range map[string]string{
+		"A=b\x00":                      "",
+		"VSCODE_WORKSPACE_LABEL=v\x00": "v",
+		"VSCODE_WORKSPACE_LABEL=v\x00CURSOR_WORKSPACE_LABEL=c\x00": "c",
+	} {
+		if got := label([]byte(environ)); got != want {
+			t.Errorf("%q: got %q, want %q", environ, got, want)
+		}
+	}
+}
+
 func FuzzOwners(f *testing.F) {
 	f.Add(record(24, 0, nil))
 	f.Fuzz(func(_ *testing.T, list []byte) {
