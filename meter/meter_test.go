@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/replay"
+	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/meter"
 	"github.com/haltonlabs/halton-meter/meter/ca"
@@ -36,7 +37,7 @@ func prepare(dir string) error {
 			return err
 		}
 	}
-	return ca.Create(filepath.Join(dir, "ca"), provider.Hosts())
+	return ca.Create(filepath.Join(dir, "ca"), append(provider.Hosts(), reserved.Metered))
 }
 
 // world is a daemon, an edge before it and a provider behind it.
@@ -109,7 +110,9 @@ func (w *world) start() {
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(w.record().Ports[name]))
 	}
 	edge := &proxyedge.Edge{
-		Metered: provider.IsMetered,
+		Metered: func(host string, port int) bool {
+			return host == reserved.Metered || provider.IsMetered(host, port)
+		},
 		Daemon: func() (proxyedge.Daemon, error) {
 			return proxyedge.Daemon{Proxy: local("internal"), HealthURL: "http://" + local("api") + "/health"}, nil
 		},

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/proxyedge"
@@ -90,6 +91,10 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // handle serves one tunnel that was admitted.
 func (d *daemon) handle(ctx context.Context, conn net.Conn, c proxyedge.Chain) {
+	if c.Host == reserved.Metered && !c.Plain {
+		answerSelfTest(ctx, conn, d.ca)
+		return
+	}
 	defer d.clients.leave(c)
 	d.mitm.Handle(ctx, conn, c)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
 	"github.com/haltonlabs/halton-meter/internal/filelock"
 	"github.com/haltonlabs/halton-meter/portalloc"
 )
@@ -15,11 +16,12 @@ import (
 type app struct {
 	paths      agents.Paths
 	supervisor agents.Supervisor
+	tools      mactools.Tools
 	now        func() time.Time
 }
 
 func newApp(p agents.Paths) *app {
-	return &app{paths: p, supervisor: agents.FindSupervisor(p, os.Getenv), now: time.Now}
+	return &app{paths: p, supervisor: agents.FindSupervisor(p, os.Getenv), tools: mactools.Tools{Dir: os.Getenv("HALTON_METER_MACTOOLS")}, now: time.Now}
 }
 
 // config reads the configuration; a broken one stops the command, because it

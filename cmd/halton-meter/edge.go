@@ -13,6 +13,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/launchd"
@@ -38,7 +39,7 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 		return fmt.Errorf("start edge: %w", err)
 	}
 	edge := &proxyedge.Edge{
-		Metered: provider.IsMetered,
+		Metered: metered,
 		Routes:  routes(),
 		Daemon:  a.daemonAddress,
 		Key: func() []byte {
@@ -114,6 +115,11 @@ func serveAll(ctx context.Context, edge *proxyedge.Edge, listeners []net.Listene
 		cancel()
 	}
 	return failed
+}
+
+// metered adds the name of the self-test to the providers' hosts.
+func metered(host string, port int) bool {
+	return provider.IsMetered(host, port) || host == reserved.Metered && port == 443
 }
 
 // routes are the base URLs for clients that take no proxy.

@@ -39,6 +39,7 @@ type grammar struct {
 	Start     startCmd     `cmd:"" help:"Start metering, and set up first if nothing is."`
 	Stop      stopCmd      `cmd:"" help:"Stop metering. The edge stays up, and traffic flows unmetered."`
 	Status    statusCmd    `cmd:"" help:"Tell what runs, on which ports, and what passed unmetered."`
+	Doctor    doctorCmd    `cmd:"" help:"Look for what is wrong, and say how to mend it."`
 	Run       runCmd       `cmd:"" help:"Run a command with its LLM traffic led through the meter."`
 	Report    reportCmd    `cmd:"" help:"Print what was spent, by project and by model."`
 	Export    exportCmd    `cmd:"" help:"Write the ledger's rows to standard output."`

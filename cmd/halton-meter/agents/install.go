@@ -11,6 +11,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ca"
@@ -91,7 +92,7 @@ func (in *Installer) keys(context.Context) (string, error) {
 func (in *Installer) authority(context.Context) (string, error) {
 	dir := in.Paths.CA()
 	if _, err := os.Stat(filepath.Join(dir, "ca.pem")); errors.Is(err, os.ErrNotExist) {
-		if err := ca.Create(dir, provider.Hosts()); err != nil {
+		if err := ca.Create(dir, append(provider.Hosts(), reserved.Metered)); err != nil {
 			return "", err
 		}
 		return "created, for " + strconv.Itoa(len(provider.Hosts())) + " hosts", nil

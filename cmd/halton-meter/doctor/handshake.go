@@ -1,0 +1,130 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
+	"github.com/haltonlabs/halton-meter/internal/reserved"
+)
+
+// patience is what one client gets for one request on this machine.
+const patience = 5 * time.Second
+
+// client is a kind of program that trusts roots in its own way.
+type client struct {
+	name string
+	argv []string
+}
+
+// node asks for a tunnel by hand: its fetch follows proxy variables only in
+// new versions, and what counts here is whether it trusts the root.
+const node = `
+const http = require("http"), tls = require("tls"), host = process.argv[1], edge = process.argv[2].split(":");
+const fail = e => { console.error(String(e.message || e)); process.exit(1) };
+http.request({host: edge[0], port: edge[1], method: "CONNECT", path: host + ":443"}).on("connect", (res, socket) => {
+  if (res.statusCode !== 200) fail("the edge answered " + res.statusCode);
+  tls.connect({socket, servername: host}, () => process.exit(0)).on("error", fail);
+}).on("error", fail).end();
+`
+
+const python = `
+import sys, urllib.request
+urllib.request.urlopen("https://" + sys.argv[1] + "/", timeout=5).read()
+`
+
+func clients(edge string) []client {
+	target := reserved.Metered
+	return []client{
+		{"curl", []string{"curl", "--silent", "--show-error", "--fail", "--max-time", "5", "https://" + target + "/"}},
+		{"node", []string{"node", "-e", node, target, edge}},
+		{"python3", []string{"python3", "-c", python, target}},
+	}
+}
+
+// handshakes makes a real request to the reserved name with each kind of
+// client that is here, in the environment that "run" would give it.
+func (p *Patient) handshakes(ctx context.Context) Finding {
+	rec, err := p.record()
+	if err != nil || !rec.Live() {
+		return ok("not tried: the daemon is down, so that nothing is intercepted")
+	}
+	edge := agents.EdgeAddress(agents.EdgePort(p.Paths))
+	if err := p.goHandshake(ctx, edge); err != nil {
+		return mend(Broken, "Go: "+err.Error(), meter(Install, "init"), meter(Start, "start"))
+	}
+	good, failed := []string{"Go"}, []string{}
+	env := shellenv.Settings{Edge: edge, Bundle: p.Paths.Bundle(), BundleVariables: agents.BundleVariables}.Apply(os.Environ())
+	for _, c := range clients(edge) {
+		path, err := exec.LookPath(c.argv[0])
+		if err != nil {
+			continue
+		}
+		if err := try(ctx, path, c.argv, env); err != nil {
+			failed = append(failed, c.name+": "+err.Error())
+		} else {
+			good = append(good, c.name)
+		}
+	}
+	if len(failed) > 0 {
+		return advise(Inconsistent, strings.Join(failed, "; ")+" (trusted by "+strings.Join(good, ", ")+")", "look at that program's own proxy and certificate settings; its calls pass unmetered where it refuses our certificate")
+	}
+	return ok("trusted by " + strings.Join(good, ", "))
+}
+
+func try(ctx context.Context, path string, argv, env []string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // the clients above
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return errors.New(last)
+	}
+	return err
+}
+
+func (p *Patient) goHandshake(ctx context.Context, edge string) error {
+	bundle, err := os.ReadFile(p.Paths.Bundle())
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(bundle) {
+		return errors.New(p.Paths.Bundle() + " holds no certificate")
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	transport := &http.Transport{
+		Proxy:             http.ProxyURL(&url.URL{Scheme: "http", Host: edge}),
+		TLSClientConfig:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true,
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+reserved.Metered+"/", nil)
+	if err != nil {
+		return err
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("the self-test was answered %s", res.Status)
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/internal/version"
+	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/portalloc"
+	"github.com/haltonlabs/halton-meter/proxyedge"
+)
+
+// plists compares what is on disk with what would be written now.
+func (p *Patient) plists(context.Context) Finding {
+	port := agents.EdgePort(p.Paths)
+	if port == 0 {
+		return mend(Broken, "the edge's plist "+p.Paths.Plist(agents.Edge)+" is missing or names no port", meter(Install, "init"), meter(Start, "start"))
+	}
+	var wrong []string
+	for label, job := range agents.Jobs(p.Paths, port) {
+		path := p.Paths.Plist(label)
+		data, err := os.ReadFile(path)
+		want, encodeErr := job.Encode()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			wrong = append(wrong, path+" is missing")
+		case err != nil:
+			wrong = append(wrong, err.Error())
+		case encodeErr == nil && !bytes.Equal(data, want):
+			wrong = append(wrong, path+" is not as this version writes it")
+		}
+	}
+	if len(wrong) > 0 {
+		return mend(Inconsistent, strings.Join(wrong, "; "), meter(Install, "init"), meter(Start, "start"))
+	}
+	return ok("four, as this version writes them")
+}
+
+func (p *Patient) supervisor(ctx context.Context) Finding {
+	_, err := p.look(ctx, agents.Edge)
+	switch {
+	case errors.Is(err, launchd.ErrNoDomain):
+		return advise(Broken, "there is no GUI session for this user: "+err.Error(), "log in at the machine's screen once, then halton-meter start")
+	case err != nil:
+		return advise(Broken, p.Supervisor.Name+" does not answer: "+err.Error(), "halton-meter start")
+	}
+	return ok(p.Supervisor.Name)
+}
+
+func (p *Patient) disabled(ctx context.Context) Finding {
+	set, err := p.Supervisor.PrintDisabled(ctx, p.Supervisor.Domain)
+	if err != nil {
+		return ok("not known: " + err.Error())
+	}
+	var names []string
+	var fix []Command
+	for _, label := range agents.Labels {
+		if set[label] {
+			names = append(names, label)
+			fix = append(fix, p.launchctl("enable", p.Supervisor.Target(label).String()))
+		}
+	}
+	if len(names) == 0 {
+		return ok("none")
+	}
+	return mend(Broken, "disabled: "+strings.Join(names, ", "), append(fix, meter(Start, "start"))...)
+}
+
+// launchctl is a call of the launchctl that this installation uses.
+func (p *Patient) launchctl(args ...string) Command {
+	switch p.Supervisor.Name {
+	case agents.Emulator:
+		return meter(First, append([]string{"launchctl"}, args...)...)
+	default:
+		return Command{Argv: append([]string{p.Supervisor.Command[0]}, args...)}
+	}
+}
+
+func (p *Patient) edge(ctx context.Context) Finding {
+	port := agents.EdgePort(p.Paths)
+	if port == 0 {
+		return mend(Broken, "the edge has no port", meter(Install, "init"), meter(Start, "start"))
+	}
+	addr := agents.EdgeAddress(port)
+	svc, lookErr := p.look(ctx, agents.Edge)
+	err := agents.EdgeAnswers(ctx, p.Paths, port)
+	h := portalloc.FindHolder(ctx, port)
+	ours := svc != nil && svc.PID != 0
+	switch {
+	case err == nil && lookErr == nil && svc == nil:
+		return mend(Inconsistent, "an edge of ours answers on "+addr+", and launchd does not know it: nothing restarts it", meter(Start, "start"))
+	case err == nil:
+		if rep, askErr := p.edgeReport(ctx); askErr == nil && rep.Version != "" && rep.Version != version.Version {
+			return mend(Inconsistent, "the edge runs v"+rep.Version+", this is v"+version.Version, meter(Install, "init"))
+		}
+		return ok("answers on " + addr)
+	case errors.Is(err, proxyedge.ErrStranger), h.PID != 0 && !(ours && h.PID == svc.PID):
+		who := "another program"
+		if h.PID != 0 {
+			who = fmt.Sprintf("%s (process %d, user %s)", h.Command, h.PID, h.User)
+		}
+		return mend(Broken, who+" listens on the edge's port "+addr, meter(Install, "init"), meter(Start, "start"))
+	case lookErr == nil && svc == nil:
+		return mend(Broken, "the edge is not loaded: programs that use "+addr+" fail", meter(Start, "start"))
+	case ours:
+		kick := p.launchctl("kickstart", "-k", p.Supervisor.Target(agents.Edge).String())
+		kick.Order = Start
+		return mend(Broken, fmt.Sprintf("the edge (process %d) does not answer on %s: %v", svc.PID, addr, err), kick)
+	}
+	return mend(Broken, "the edge does not run: programs that use "+addr+" fail; "+ended(svc), meter(Install, "init"), meter(Start, "start"))
+}
+
+func ended(svc *launchd.Service) string {
+	switch {
+	case svc == nil:
+		return "launchd does not say why"
+	case svc.LastSignal != "":
+		return "its last run was ended by " + svc.LastSignal
+	case svc.LastExitCode != nil:
+		return fmt.Sprintf("its last run ended with code %d", *svc.LastExitCode)
+	}
+	return "it is " + svc.State
+}
+
+func (p *Patient) daemon(ctx context.Context) Finding {
+	if left, stopped := agents.Stopped(p.Paths, p.Now()); stopped {
+		return advise(Inconsistent, fmt.Sprintf("stopped by \"halton-meter stop\" %d s ago: traffic flows unmetered", int(30-left.Seconds())), "halton-meter start")
+	}
+	svc, err := p.look(ctx, agents.Daemon)
+	start := meter(Start, "start")
+	switch {
+	case err != nil:
+		return advise(Broken, err.Error(), "halton-meter start")
+	case svc == nil:
+		return mend(Broken, "the daemon is not loaded: traffic flows unmetered", start)
+	case svc.PID == 0:
+		return mend(Broken, "the daemon does not run: traffic flows unmetered; "+ended(svc)+" (see "+p.Paths.Log(agents.Daemon, "err")+")", start)
+	}
+	rec, err := p.record()
+	if err != nil || rec.PID != svc.PID || !rec.Live() {
+		kick := p.launchctl("kickstart", "-k", p.Supervisor.Target(agents.Daemon).String())
+		kick.Order = Start
+		why := "names another process"
+		if err != nil {
+			why = err.Error()
+		}
+		return mend(Broken, fmt.Sprintf("the daemon (process %d) runs, and its record of ports %s: the edge cannot find it", svc.PID, why), kick)
+	}
+	warnings, err := p.Health(ctx, rec.Ports["api"])
+	switch {
+	case err != nil:
+		kick := p.launchctl("kickstart", "-k", p.Supervisor.Target(agents.Daemon).String())
+		kick.Order = Start
+		return mend(Broken, fmt.Sprintf("the daemon (process %d) is not healthy: %v", svc.PID, err), kick)
+	case len(warnings) > 0:
+		return advise(Inconsistent, strings.Join(warnings, "; "), "halton-meter status tells more")
+	}
+	return ok(fmt.Sprintf("process %d, /health 200 on port %d", svc.PID, rec.Ports["api"]))
+}
+
+func (p *Patient) watchdog(ctx context.Context) Finding {
+	svc, err := p.look(ctx, agents.Watchdog)
+	switch {
+	case err != nil:
+		return ok("not known: " + err.Error())
+	case svc == nil || svc.PID == 0:
+		if d, err := p.look(ctx, agents.Daemon); err == nil && d == nil {
+			return ok("not loaded, as the daemon")
+		}
+		return mend(Inconsistent, "the watchdog does not run", meter(Start, "start"))
+	}
+	return ok(fmt.Sprintf("process %d", svc.PID))
+}
+
+// secondDaemon finds a halton-meter that holds one of the daemon's ports and
+// is not launchd's daemon.
+func (p *Patient) secondDaemon(ctx context.Context) Finding {
+	rec, err := p.record()
+	if err != nil || !rec.Live() {
+		return ok("none")
+	}
+	svc, err := p.look(ctx, agents.Daemon)
+	if err == nil && (svc == nil || svc.PID != rec.PID) {
+		return mend(Broken, fmt.Sprintf("process %d is a daemon that launchd did not start, and has the state directory", rec.PID),
+			Command{Argv: []string{"kill", strconv.Itoa(rec.PID)}}, meter(Start, "start"))
+	}
+	return ok("none")
+}
+
+// ports names the strangers on our ports; the daemon falls back by itself.
+func (p *Patient) ports(ctx context.Context) Finding {
+	rec, err := p.record()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return mend(Inconsistent, err.Error()+": it is not trusted, and written anew at the next start", meter(Start, "start"))
+	}
+	names := []string{"internal", "api"}
+	var strangers, chosen []string
+	for i, choice := range []portalloc.Port{agents.InternalChoice(p.conf.Daemon.InternalPort), agents.APIChoice(p.conf.Daemon.APIPort)} {
+		port := rec.Ports[names[i]]
+		chosen = append(chosen, fmt.Sprintf("%s %d", names[i], port))
+		h := portalloc.FindHolder(ctx, choice.Preferred)
+		if h.PID != 0 && h.PID != rec.PID {
+			text := fmt.Sprintf("%s (process %d) listens on %s", h.Command, h.PID, net.JoinHostPort("127.0.0.1", strconv.Itoa(choice.Preferred)))
+			if port != 0 && port != choice.Preferred && rec.Live() {
+				chosen[i] += " (fallback: " + text + ")"
+				continue
+			}
+			strangers = append(strangers, text)
+		}
+	}
+	if len(strangers) > 0 {
+		return mend(Inconsistent, strings.Join(strangers, "; "), meter(Start, "start"))
+	}
+	return ok(strings.Join(chosen, ", "))
+}

@@ -1,0 +1,85 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
+	"github.com/haltonlabs/halton-meter/meter/ca"
+)
+
+// expiring is how long before its end a root is renewed.
+const expiring = 30 * 24 * time.Hour
+
+func (p *Patient) authority(ctx context.Context) Finding {
+	dir := p.Paths.CA()
+	renew := []Command{
+		{Argv: []string{"mv", dir, dir + ".old"}}, meter(Stop, "stop"), meter(Install, "init"), meter(Start, "start"),
+	}
+	a, err := ca.Load(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(dir); err != nil {
+			renew = renew[1:]
+		}
+		return mend(Broken, "there is no certificate authority in "+dir, renew...)
+	case err != nil:
+		return mend(Broken, err.Error(), renew...)
+	}
+	root := a.Certificate()
+	switch left := root.NotAfter.Sub(p.Now()); {
+	case left <= 0:
+		return mend(Broken, "the root has expired at "+root.NotAfter.UTC().Format(time.DateOnly), renew...)
+	case p.Now().Before(root.NotBefore):
+		return advise(Broken, "the root is valid from "+root.NotBefore.UTC().Format(time.RFC3339)+": the clock is behind", "set the clock")
+	case left < expiring:
+		return mend(Inconsistent, "the root expires at "+root.NotAfter.UTC().Format(time.DateOnly), renew...)
+	}
+	if p.Paths.Mode() == agents.ModeFull && p.Tools.Available() {
+		pem, chain := filepath.Join(dir, ca.CertFile), mactools.LoginKeychain(p.Paths.Home)
+		if trusted, err := p.Tools.Trusted(ctx, pem, chain); err != nil {
+			return advise(Inconsistent, "the keychain does not answer: "+err.Error(), "halton-meter init --full")
+		} else if !trusted {
+			return mend(Broken, "the login keychain does not trust the root, and the system proxy leads programs to it", meter(Install, "init", "--full"))
+		}
+	}
+	return ok("valid until " + root.NotAfter.UTC().Format(time.DateOnly))
+}
+
+// bundle checks that the file that programs are pointed at holds our root, and
+// roots besides: with ours alone every other host would fail.
+func (p *Patient) bundle(context.Context) Finding {
+	rewrite := meter(Install, "init")
+	data, err := os.ReadFile(p.Paths.Bundle())
+	if err != nil {
+		return mend(Broken, err.Error()+": programs that name it cannot verify any host", rewrite)
+	}
+	root, err := os.ReadFile(filepath.Join(p.Paths.CA(), ca.CertFile))
+	if err != nil {
+		return mend(Broken, err.Error(), rewrite)
+	}
+	block, _ := pem.Decode(root)
+	held, has := 0, false
+	for rest := data; ; held++ {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			break
+		}
+		has = has || (block != nil && bytes.Equal(b.Bytes, block.Bytes))
+	}
+	switch {
+	case !has:
+		return mend(Broken, p.Paths.Bundle()+" does not hold our root", rewrite)
+	case held < 10:
+		return mend(Broken, fmt.Sprintf("%s holds %d certificates: the system's are missing, so that programs trust no other host", p.Paths.Bundle(), held), rewrite)
+	}
+	return ok(fmt.Sprintf("%d roots, ours among them", held))
+}
