@@ -2,6 +2,7 @@ package provider_test
 
 import (
 	"fmt"
+	"log"
 	"slices"
 
 	"github.com/haltonlabs/halton-meter/meter/provider"
@@ -103,13 +104,26 @@ func ExampleLookup() {
 
 func ExampleFormats() {
 	fmt.Println(provider.Formats())
-	// Output: [anthropic-messages bedrock-converse bedrock-invoke gemini gemini-openai-chat ollama openai-chat openai-realtime openai-responses]
+	// Output: [anthropic-messages bedrock-converse bedrock-invoke cohere gemini gemini-openai-chat ollama openai-chat openai-realtime openai-responses]
 }
 
 func ExampleBaseURL() {
 	anthropic := provider.BaseURL{Prefix: "/anthropic", Host: "api.anthropic.com"}
 	fmt.Println(slices.Contains(provider.BaseURLs(), anthropic))
 	// Output: true
+}
+
+// A gateway that speaks OpenAI's format is one more host.
+func ExampleTable() {
+	table, err := provider.NewTable(provider.Host{
+		Name: "llm.corp.example", Format: provider.FormatOpenAIChat, Provider: "corp", BaseURL: "/corp",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	endpoint, ok := table.Lookup("POST", "llm.corp.example", "/team/v1/chat/completions")
+	fmt.Println(ok, endpoint.Provider, endpoint.Format)
+	// Output: true corp openai-chat
 }
 
 func ExampleDialog() {

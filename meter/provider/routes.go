@@ -1,7 +1,5 @@
 package provider
 
-import "slices"
-
 // BaseURL is a path beneath which an edge serves a provider to clients that
 // take a base URL instead of a proxy: ANTHROPIC_BASE_URL, OPENAI_BASE_URL
 // (with /v1 behind it) and GOOGLE_GEMINI_BASE_URL name one each.
@@ -17,6 +15,3 @@ var baseURLs = []BaseURL{
 	{"/openai", "api.openai.com"},
 	{"/gemini", "generativelanguage.googleapis.com"},
 }
-
-// BaseURLs returns the table of base URLs.
-func BaseURLs() []BaseURL { return slices.Clone(baseURLs) }

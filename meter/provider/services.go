@@ -34,6 +34,10 @@ var services = slices.Concat(
 		{"huggingface", "router.huggingface.co", "/v1", chatRoutes},
 		{"moonshot", "api.moonshot.ai", "/v1", chatRoutes},
 		{"moonshot", "api.moonshot.ai", "/anthropic/v1", anthropicRoutes},
+		{"cohere", "api.cohere.com", "", cohereRoutes},
+		{"cohere", "api.cohere.com", "/compatibility/v1", chatRoutes},
+		{"ollama", "ollama.com", "", ollamaRoutes},
+		{"ollama", "ollama.com", "/v1", chatRoutes},
 		{"zai", "api.z.ai", "/api/paas/v4", chatRoutes},
 		{"zai", "api.z.ai", "/api/coding/paas/v4", chatRoutes},
 		{"zai", "api.z.ai", "/api/anthropic/v1", anthropicRoutes},
@@ -103,6 +107,21 @@ var mistralRoutes = slices.Concat(chatRoutes, []route{
 })
 
 var deepseekRoutes = slices.Concat(chatRoutes, responsesRoutes)
+
+var cohereRoutes = []route{
+	post("/v2/chat", FormatCohere, KindChat),
+	post("/v1/chat", FormatCohere, KindChat),
+	post("/v2/embed", FormatCohere, KindEmbedding),
+	post("/v1/embed", FormatCohere, KindEmbedding),
+	post("/v2/rerank", FormatCohere, KindOther),
+	post("/v1/rerank", FormatCohere, KindOther),
+}
+
+var ollamaRoutes = []route{
+	post("/api/chat", FormatOllama, KindChat),
+	post("/api/generate", FormatOllama, KindChat),
+	post("/api/embed", FormatOllama, KindEmbedding),
+}
 
 // geminiMethods leaves out countTokens, which is free.
 func geminiMethods(models string) []route {

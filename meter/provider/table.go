@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -32,6 +31,8 @@ const (
 	FormatBedrockInvoke Format = "bedrock-invoke"
 	// FormatOllama is Ollama's own API.
 	FormatOllama Format = "ollama"
+	// FormatCohere is Cohere's chat and embed APIs, in version 2 and 1.
+	FormatCohere Format = "cohere"
 )
 
 // unmetered is the format of a route that keeps a later one from matching.
@@ -40,7 +41,7 @@ const unmetered Format = ""
 // Formats returns the names of all formats that NewParser knows, sorted.
 func Formats() []Format {
 	return []Format{
-		FormatAnthropicMessages, FormatBedrockConverse, FormatBedrockInvoke, FormatGemini,
+		FormatAnthropicMessages, FormatBedrockConverse, FormatBedrockInvoke, FormatCohere, FormatGemini,
 		FormatGeminiChat, FormatOllama, FormatOpenAIChat, FormatOpenAIRealtime, FormatOpenAIResponses,
 	}
 }
@@ -66,6 +67,8 @@ func (e Endpoint) NewParser() Parser {
 		return newBedrockInvoke(x)
 	case FormatOllama:
 		return &ollama{exchange: x}
+	case FormatCohere:
+		return &cohere{exchange: x}
 	}
 	return &unknownFormat{x}
 }
@@ -99,56 +102,33 @@ type route struct {
 	socket       bool
 }
 
-// Hosts returns the names of the metered hosts, sorted.
-func Hosts() []string {
-	var hosts []string
-	for _, s := range services {
-		if !strings.HasPrefix(s.host, "*.") {
-			hosts = append(hosts, s.host)
-		}
-	}
-	slices.Sort(hosts)
-	return slices.Compact(hosts)
-}
-
-// IsMetered reports whether connections to host and port carry exchanges that
-// may be metered.
-func IsMetered(host string, port int) bool {
-	if port != 443 {
-		return false
-	}
-	host = canonicalHost(host)
-	return slices.ContainsFunc(services, func(s service) bool { return s.host == host })
-}
-
-// Lookup finds the endpoint of a request. The host is without port; a query
-// on the path is ignored.
-func Lookup(method, host, urlPath string) (Endpoint, bool) {
-	host = canonicalHost(host)
+// cleanPath is the path without its query. A base URL that ends in a slash
+// makes clients send "//v1/messages", and the providers serve it.
+func cleanPath(urlPath string) string {
 	urlPath, _, _ = strings.Cut(urlPath, "?")
-	// A base URL that ends in a slash makes clients send "//v1/messages", and
-	// the providers serve it.
-	urlPath = path.Clean("/" + urlPath)
-	for _, s := range services {
-		if !s.serves(host) {
+	return path.Clean("/" + urlPath)
+}
+
+// endpoint finds the service's place for a request. It is decided, and may be
+// that nothing is metered there, if a route fits.
+func (s service) endpoint(method, urlPath string) (e Endpoint, metered, decided bool) {
+	for _, r := range s.routes {
+		if r.method != method {
 			continue
 		}
-		for _, r := range s.routes {
-			if r.method != method {
-				continue
-			}
-			if model, ok := matchPath(s.prefix+r.path, urlPath); ok {
-				if r.format == unmetered {
-					return Endpoint{}, false
-				}
-				return Endpoint{
-					Provider: s.provider, Format: r.format, Kind: r.kind,
-					Retrieve: r.retrieve, Model: model, Stream: r.stream, Socket: r.socket,
-				}, true
-			}
+		model, ok := matchPath(s.prefix+r.path, urlPath)
+		if !ok {
+			continue
 		}
+		if r.format == unmetered {
+			return Endpoint{}, false, true
+		}
+		return Endpoint{
+			Provider: s.provider, Format: r.format, Kind: r.kind,
+			Retrieve: r.retrieve, Model: model, Stream: r.stream, Socket: r.socket,
+		}, true, true
 	}
-	return Endpoint{}, false
+	return Endpoint{}, false, false
 }
 
 // serves reports whether host is the service's.

@@ -30,6 +30,11 @@ type Config struct {
 	Upstream Upstream `toml:"upstream"`
 	Tagging  Tagging  `toml:"tagging"`
 	Ledger   Ledger   `toml:"ledger"`
+	OpenAI   OpenAI   `toml:"openai"`
+	// Pricing has prices by a pattern of models' names.
+	Pricing map[string]Model `toml:"pricing"`
+	// Providers has hosts to meter beside the built-in ones.
+	Providers map[string]Host `toml:"providers"`
 }
 
 // Daemon pins ports. 0 means the default port with its fallbacks; a port that
@@ -78,6 +83,10 @@ const maxKeepDays = 36500
 
 // Load reads the file at path. A relative ca_file is taken relative to the
 // file's directory.
+//
+// With an error that is not about the file or its syntax comes what is in
+// order: a table that is not is left out. Only the edge goes on with that, which
+// must not lose the way to the providers because of a price.
 func Load(path string) (Config, error) {
 	var c Config
 	f, err := os.Open(path)
@@ -96,14 +105,18 @@ func Load(path string) (Config, error) {
 		return c, fmt.Errorf("read configuration %s: the file is larger than 1 MiB", path)
 	}
 	dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
-		return Config{}, fmt.Errorf("read configuration %s: %s", path, explain(err))
+	if err = dec.Decode(&c); err != nil {
+		if _, ok := errors.AsType[*toml.StrictMissingError](err); !ok {
+			c = Config{} // decoding stopped somewhere
+		}
+		err = errors.New(explain(err))
 	}
-	if err := c.validate(); err != nil {
-		return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
-	}
+	err = errors.Join(err, c.validate())
 	if f := c.Upstream.CAFile; f != "" && !filepath.IsAbs(f) {
 		c.Upstream.CAFile = filepath.Join(filepath.Dir(path), f)
+	}
+	if err != nil {
+		return c, fmt.Errorf("read configuration %s: %w", path, err)
 	}
 	return c, nil
 }
@@ -115,7 +128,7 @@ func explain(err error) string {
 		var keys []string
 		for _, e := range strict.Errors {
 			row, _ := e.Position()
-			keys = append(keys, fmt.Sprintf("line %d: unknown key %s", row, strings.Join(e.Key(), ".")))
+			keys = append(keys, fmt.Sprintf("line %d: unknown key %s%s", row, dotted(e.Key()), keysOf(e.Key())))
 		}
 		return strings.Join(keys, "; ")
 	}
@@ -126,15 +139,42 @@ func explain(err error) string {
 	return err.Error()
 }
 
-func (c Config) validate() error {
+// validate reports what cannot work, and leaves it out.
+func (c *Config) validate() error {
+	var errs []error
+	if err := c.Daemon.validate(); err != nil {
+		errs, c.Daemon = append(errs, err), Daemon{}
+	}
+	if _, err := c.Upstream.ProxyURL(); err != nil {
+		errs, c.Upstream.Proxy = append(errs, err), ""
+	}
+	if p := c.Tagging.DefaultProject; p != "" {
+		if _, err := attribution.Slug(p); err != nil {
+			errs, c.Tagging = append(errs, fmt.Errorf("tagging.default_project: %w", err)), Tagging{}
+		}
+	}
+	if d := c.Ledger.KeepDays; d < 0 || d > maxKeepDays {
+		errs = append(errs, fmt.Errorf("ledger.keep_days = %d: use 1 to %d days, or 0 to keep every row", d, maxKeepDays))
+		c.Ledger = Ledger{}
+	}
+	if _, err := c.Book(); err != nil {
+		errs, c.Pricing = append(errs, err), nil
+	}
+	if _, err := c.Table(); err != nil {
+		errs, c.Providers = append(errs, err), nil
+	}
+	return errors.Join(errs...)
+}
+
+func (d Daemon) validate() error {
 	seen := map[int]string{}
 	for _, p := range []struct {
 		key  string
 		port int
 	}{
-		{"daemon.edge_port", c.Daemon.EdgePort},
-		{"daemon.internal_port", c.Daemon.InternalPort},
-		{"daemon.api_port", c.Daemon.APIPort},
+		{"daemon.edge_port", d.EdgePort},
+		{"daemon.internal_port", d.InternalPort},
+		{"daemon.api_port", d.APIPort},
 	} {
 		if p.port == 0 {
 			continue
@@ -146,19 +186,6 @@ func (c Config) validate() error {
 			return fmt.Errorf("%s and %s are both %d: give each its own port", other, p.key, p.port)
 		}
 		seen[p.port] = p.key
-	}
-	if c.Upstream.Proxy != "" {
-		if _, err := c.Upstream.ProxyURL(); err != nil {
-			return err
-		}
-	}
-	if p := c.Tagging.DefaultProject; p != "" {
-		if _, err := attribution.Slug(p); err != nil {
-			return fmt.Errorf("tagging.default_project: %w", err)
-		}
-	}
-	if d := c.Ledger.KeepDays; d < 0 || d > maxKeepDays {
-		return fmt.Errorf("ledger.keep_days = %d: use 1 to %d days, or 0 to keep every row", d, maxKeepDays)
 	}
 	return nil
 }

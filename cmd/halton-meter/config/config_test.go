@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -63,7 +64,7 @@ keep_days = 90
 
 func TestAMissingFileIsTheDefault(t *testing.T) {
 	c, err := config.Load(filepath.Join(t.TempDir(), "config.toml"))
-	if err != nil || c != (config.Config{}) {
+	if err != nil || !reflect.DeepEqual(c, config.Config{}) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	if u, err := c.Upstream.ProxyURL(); u != nil || err != nil {
