@@ -125,26 +125,29 @@ func claudeSession(quoted []byte) string {
 // the field comes in the body's client_metadata instead.
 func (o *Origin) codex(h http.Header, body []byte) {
 	var inBody []byte
+	thread := ""
 	fields(body, func(key, value []byte) {
 		switch string(key) {
 		case "client_metadata":
 			inBody = member(value, "x-codex-turn-metadata")
+			o.SessionID, thread = id(text(member(value, "session_id"))), id(text(member(value, "thread_id")))
 		case "input":
 			elements(value, func(item []byte) { o.codexItem(item) })
 		}
 	})
 	turn := []byte(h.Get("X-Codex-Turn-Metadata"))
 	var nested string
-	if len(turn) == 0 && len(inBody) <= maxField && json.Unmarshal(inBody, &nested) == nil {
-		turn = []byte(nested)
+	if len(inBody) <= maxField && json.Unmarshal(inBody, &nested) == nil {
+		turn = []byte(nested) // of this message; a socket's header is of its first
 	}
-	cwd, thread := o.Dir, ""
+	cwd := o.Dir
+	o.Dir = ""
 	fields(turn, func(key, value []byte) {
 		switch string(key) {
 		case "session_id":
-			o.SessionID = id(text(value))
+			o.SessionID = cmp.Or(id(text(value)), o.SessionID)
 		case "thread_id":
-			thread = id(text(value))
+			thread = cmp.Or(id(text(value)), thread)
 		case "workspaces":
 			o.Dir = onlyKey(value)
 		}

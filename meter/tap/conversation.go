@@ -17,6 +17,8 @@ type conversation struct {
 	s      *socket
 	dialog provider.Dialog
 	turns  map[provider.Parser]*turn
+	// origin is what the client said of itself last.
+	origin provider.Origin
 	// asked and told say why a direction cannot be read any more.
 	asked, told string
 }
@@ -25,6 +27,7 @@ type conversation struct {
 type turn struct {
 	opened
 	parser      provider.Parser
+	origin      provider.Origin
 	first, last time.Duration
 	lost        string
 }
@@ -40,7 +43,10 @@ func (f *Flow) talk() {
 
 	t.lose(&t.asked, f.socket.unread)
 	t.lose(&t.told, f.socket.unread)
-	t.guard(func() { t.dialog = f.exchange.Endpoint.NewDialog() })
+	t.guard(func() {
+		t.dialog = f.exchange.Endpoint.NewDialog()
+		t.origin = provider.OriginOf(f.head(&f.reqHead).origin, nil)
+	})
 	for {
 		d, c, more := f.nextChunk()
 		if !more {
@@ -165,7 +171,7 @@ func (t *conversation) keepUp() {
 // unread makes the record of a message of which nothing is known. It may have
 // asked for a response, and to say too much is better than to hide a loss.
 func (t *conversation) unread(x opened, outcome Outcome) {
-	t.finish(&turn{opened: x, parser: x.Endpoint.NewParser(), lost: or(t.asked, t.told)}, outcome, nil)
+	t.finish(&turn{opened: x, parser: x.Endpoint.NewParser(), origin: t.origin, lost: or(t.asked, t.told)}, outcome, nil)
 }
 
 // close makes the records of what the end of the socket has cut.
@@ -212,7 +218,8 @@ func (t *conversation) ask(message []byte, _ error) { // a request may be cut
 		}
 		return
 	}
-	u := &turn{opened: t.take(), parser: p}
+	t.origin = provider.OriginOf(t.f.head(&t.f.reqHead).origin, message)
+	u := &turn{opened: t.take(), parser: p, origin: t.origin}
 	t.turns[p] = u
 	if t.told != "" {
 		t.finish(u, Completed, nil)
@@ -227,7 +234,7 @@ func (t *conversation) answer(message []byte, over error) {
 	}
 	u := t.turns[p]
 	if u == nil {
-		u = &turn{opened: t.take(), parser: p}
+		u = &turn{opened: t.take(), parser: p, origin: t.origin}
 		t.turns[p] = u
 	}
 	u.last = time.Since(u.at)
@@ -245,7 +252,7 @@ func (t *conversation) answer(message []byte, over error) {
 // finish makes the record of a response.
 func (t *conversation) finish(u *turn, outcome Outcome, err error) {
 	delete(t.turns, u.parser)
-	rec := Record{Exchange: u.Exchange, Outcome: outcome, Latency: u.last, FirstByte: u.first}
+	rec := Record{Exchange: u.Exchange, Origin: u.origin, Outcome: outcome, Latency: u.last, FirstByte: u.first}
 	if outcome == UpstreamFailed {
 		rec.Err = err
 	}

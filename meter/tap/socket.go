@@ -66,6 +66,7 @@ func (f *Flow) Upgrade(h http.Header, conn io.ReadWriteCloser, begin func() Exch
 	}
 
 	f.mu.Lock()
+	g.reqHead.origin = f.reqHead.origin
 	f.voided, f.ended = true, true
 	f.req.closed, f.resp.closed = true, true
 	f.cond.Signal()
