@@ -31,7 +31,7 @@ var (
 // Script is shell code that makes an environment (as os.Environ gives it) say
 // what the settings say; it is empty if it does already.
 func (s Settings) Script(d Dialect, env []string) string {
-	want := s.variables(env)
+	want := s.Variables(env)
 	names := make([]string, 0, len(want))
 	for name := range want {
 		names = append(names, name)
@@ -56,12 +56,22 @@ func (s Settings) Clear(d Dialect, env []string) string {
 	return out.String()
 }
 
+// Names are the variables that the settings may set.
+func (s Settings) Names() []string {
+	var names []string
+	for name := range s.Variables(nil) {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Ours are the variables of env that lead to the edge or name the bundle.
 // NO_PROXY is among them only where nothing but our own part is in it.
 func (s Settings) Ours(env []string) []string {
 	var names []string
 	leads := s.leadsToEdge(value(env, "HTTPS_PROXY")) || s.leadsToEdge(value(env, "https_proxy"))
-	for name, ours := range s.variables(nil) {
+	for name, ours := range s.Variables(nil) {
 		v := value(env, name)
 		switch {
 		case v == "", name == nodeUseEnvProxy && !leads:

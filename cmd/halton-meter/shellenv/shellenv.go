@@ -44,7 +44,7 @@ const nodeUseEnvProxy = "NODE_USE_ENV_PROXY"
 // HTTP_PROXY is left alone: providers are reached over TLS, and a plain-HTTP
 // request to anything else is none of the meter's business.
 func (s Settings) Apply(env []string) []string {
-	set := s.variables(env)
+	set := s.Variables(env)
 	var out []string
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
@@ -63,8 +63,9 @@ func (s Settings) Apply(env []string) []string {
 	return out
 }
 
-// variables are the settings, beside what env excludes from proxies.
-func (s Settings) variables(env []string) map[string]string {
+// Variables are the settings by name. They keep what env excludes from
+// proxies, and what it tells Node.
+func (s Settings) Variables(env []string) map[string]string {
 	set := map[string]string{
 		"HTTPS_PROXY": s.ProxyURL(),
 		// curl and others prefer the lower-case name, so an old value there

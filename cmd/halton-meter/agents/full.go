@@ -1,0 +1,153 @@
+package agents
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
+	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/meter/ca"
+)
+
+// Errors of mode full that a command has another hint for.
+var (
+	// ErrNoSystemProxy means that this system has none that can be set.
+	ErrNoSystemProxy = errors.New("mode full sets the macOS system proxy, which this system does not have")
+	// ErrAutomaticProxy means that a PAC file or WPAD chooses the proxy.
+	ErrAutomaticProxy = errors.New("a PAC file or proxy discovery chooses this machine's proxy")
+	// ErrProxyPassword means that the system proxy has a password, which
+	// macOS does not tell.
+	ErrProxyPassword = errors.New("the system proxy has a password, which only macOS knows")
+)
+
+// SystemEdge is where the system proxy points in mode full.
+func SystemEdge(p Paths) mactools.Edge { return mactools.Edge{Host: edgeHost, Port: EdgePort(p)} }
+
+// TakeSystemProxy makes the edge the system proxy, after it has noted what was
+// there. A proxy that the user had becomes the upstream; changed tells so.
+func TakeSystemProxy(ctx context.Context, p Paths, t mactools.Tools, now time.Time) (adopted upstream.Adopted, changed bool, err error) {
+	if !t.Available() {
+		return adopted, false, ErrNoSystemProxy
+	}
+	snapshot, err := readSnapshot(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		snapshot, err = t.Snapshot(ctx, SystemEdge(p), now)
+		if err != nil {
+			return adopted, false, err
+		}
+		if service, found := snapshot.Automatic(); found {
+			return adopted, false, fmt.Errorf("%w (%s)", ErrAutomaticProxy, service)
+		}
+		if e, found := snapshot.Upstream(); found && e.Authenticated {
+			return adopted, false, fmt.Errorf("%w (%s:%d)", ErrProxyPassword, e.Server, e.Port)
+		}
+		data, jsonErr := json.MarshalIndent(snapshot, "", "  ")
+		if jsonErr != nil {
+			return adopted, false, jsonErr
+		}
+		err = atomicfile.Write(p.SystemState(), append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return adopted, false, err
+	}
+	if e, found := snapshot.Upstream(); found {
+		adopted = upstream.Adopted{Proxy: fmt.Sprintf("http://%s:%d", e.Server, e.Port), From: "the system proxy", At: now.UTC()}
+		have, _ := upstream.Read(p.Upstream())
+		if changed = have.Proxy == ""; changed {
+			if err := adopted.Write(p.Upstream()); err != nil {
+				return adopted, false, err
+			}
+		}
+	}
+	// First the sentinel: a watchdog that finds the daemon dead must know that
+	// the proxy is ours to take away.
+	if err := atomicfile.Write(p.ProxyManaged(), []byte(EdgeAddress(EdgePort(p))+"\n"), 0o600); err != nil {
+		return adopted, changed, err
+	}
+	return adopted, changed, t.PointAt(ctx, SystemEdge(p))
+}
+
+// ReturnSystemProxy puts the system proxy back as it was. Without a note of
+// that, it is turned off wherever it points at the edge.
+func ReturnSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
+	if !t.Available() {
+		return nil
+	}
+	snapshot, err := readSnapshot(p)
+	_, statErr := os.Stat(p.ProxyManaged())
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && statErr != nil:
+		return nil // never taken
+	case err != nil:
+		err = t.Release(ctx, SystemEdge(p))
+	default:
+		err = t.Restore(ctx, snapshot, SystemEdge(p))
+	}
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{p.ProxyManaged(), p.SystemState()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReleaseSystemProxy turns the proxy off while metering is down, if it is
+// ours. It stays ours: ResumeSystemProxy turns it on again.
+func ReleaseSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
+	if _, err := os.Stat(p.ProxyManaged()); err != nil {
+		return nil
+	}
+	return t.Release(ctx, SystemEdge(p))
+}
+
+// ResumeSystemProxy turns a proxy that is ours on again.
+func ResumeSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
+	if _, err := os.Stat(p.ProxyManaged()); err != nil {
+		return nil
+	}
+	return t.PointAt(ctx, SystemEdge(p))
+}
+
+func readSnapshot(p Paths) (mactools.Snapshot, error) {
+	var s mactools.Snapshot
+	data, err := os.ReadFile(p.SystemState())
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("read %s: %w", p.SystemState(), err)
+	}
+	return s, nil
+}
+
+// root is the certificate that the keychain must trust in mode full.
+func (p Paths) root() string { return filepath.Join(p.CA(), ca.CertFile) }
+
+// TrustRoot has the user's login keychain trust the local authority. It tells
+// whether it had to: macOS asks for the password then.
+func TrustRoot(ctx context.Context, p Paths, t mactools.Tools) (asked bool, err error) {
+	chain := mactools.LoginKeychain(p.Home)
+	trusted, err := t.Trusted(ctx, p.root(), chain)
+	if err != nil || trusted {
+		return false, err
+	}
+	return true, t.Trust(ctx, p.root(), chain)
+}
+
+// UntrustRoot takes that trust back.
+func UntrustRoot(ctx context.Context, p Paths, t mactools.Tools) error {
+	if _, err := os.Stat(p.root()); err != nil || !t.Available() {
+		return nil
+	}
+	return t.Untrust(ctx, p.root(), mactools.LoginKeychain(p.Home))
+}
