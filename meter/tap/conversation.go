@@ -3,7 +3,9 @@ package tap
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/meter/provider"
@@ -133,7 +135,7 @@ func (t *conversation) lose(why *string, err error) {
 	d := &t.f.req
 	if why == &t.told {
 		d = &t.f.resp
-		for _, u := range t.turns {
+		for _, u := range t.inOrder() {
 			t.finish(u, Completed, nil)
 		}
 	}
@@ -183,7 +185,7 @@ func (t *conversation) close() {
 	}
 	t.s.opened = nil
 	t.f.mu.Unlock()
-	for _, u := range t.turns {
+	for _, u := range t.inOrder() {
 		t.finish(u, outcome, errLeft)
 	}
 	for _, x := range left {
@@ -249,6 +251,11 @@ func (t *conversation) answer(message []byte, over error) {
 	}
 }
 
+// inOrder returns the responses that are under way, the oldest first.
+func (t *conversation) inOrder() []*turn {
+	return slices.SortedFunc(maps.Values(t.turns), func(a, b *turn) int { return a.at.Compare(b.at) })
+}
+
 // finish makes the record of a response.
 func (t *conversation) finish(u *turn, outcome Outcome, err error) {
 	delete(t.turns, u.parser)
@@ -264,7 +271,9 @@ func (t *conversation) finish(u *turn, outcome Outcome, err error) {
 		t.f.tap.void(u.Exchange)
 		return
 	}
-	if lost := or(t.told, u.lost); lost != "" {
+	// The last message of a response tells all; what was lost before it does
+	// not matter then.
+	if lost := or(t.told, u.lost); t.told != "" || lost != "" && !rec.Complete {
 		rec.Complete, rec.Reason = false, lost
 		t.f.mu.Lock()
 		rec.Dropped = t.f.dropped
