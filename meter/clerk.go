@@ -169,7 +169,7 @@ func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 		row.Charges = charges
 	}
 	if first := c.billed.first(rec.Endpoint.Provider, rec.ResponseID); !first && rec.Endpoint.Retrieve {
-		row.CostReason = new("the response was retrieved again; an earlier row bears its cost")
+		row.CostReason = new(reasonRetrieved)
 		return
 	}
 	cost := c.book.Cost(rec.Endpoint.Provider, rec.Charges, rec.Tier, rec.RequestedAt)

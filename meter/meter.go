@@ -58,6 +58,10 @@ type Config struct {
 	DefaultProject string
 	// KeepDays is how many days the ledger keeps a row; zero is for ever.
 	KeepDays int
+	// Providers is what is metered; nil is the built-in places.
+	Providers *provider.Table
+	// Prices says what usage costs; nil is pricing.Bundled.
+	Prices *pricing.Book
 	// Dial connects to providers, for instance through a parent proxy. Nil
 	// is a net.Dialer. The environment's proxy variables never count.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -75,6 +79,9 @@ type Config struct {
 func Run(ctx context.Context, c Config) error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Prices == nil {
+		c.Prices = pricing.Bundled()
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
@@ -151,7 +158,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	d.clerk = &clerk{
 		projects: projects,
 		clients:  d.clients,
-		book:     pricing.Bundled(),
+		book:     c.Prices,
 		ledger:   d.ledger,
 		log:      c.Logger,
 	}
@@ -164,8 +171,8 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	d.mitm = &capture.Interceptor{
 		Authority: authority,
 		Tap:       d.tap,
-		Metered:   provider.IsMetered,
-		Lookup:    provider.Lookup,
+		Metered:   c.Providers.IsMetered,
+		Lookup:    c.Providers.Lookup,
 		Opened:    d.clerk.open,
 		NewID:     ledger.NewID,
 		Dial:      c.Dial,

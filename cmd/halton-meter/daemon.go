@@ -31,6 +31,14 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	book, err := conf.Book()
+	if err != nil {
+		return err
+	}
+	table, err := conf.Table()
+	if err != nil {
+		return err
+	}
 	err = meter.Run(ctx, meter.Config{
 		Dir:            a.paths.State,
 		Internal:       agents.InternalChoice(conf.Daemon.InternalPort),
@@ -38,6 +46,8 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 		EdgePort:       agents.EdgePort(a.paths),
 		DefaultProject: conf.Tagging.DefaultProject,
 		KeepDays:       conf.Ledger.KeepDays,
+		Providers:      table,
+		Prices:         book,
 		Dial:           dial,
 		RootCAs:        pool,
 		Logger:         log,

@@ -13,7 +13,6 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
-	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/launchd"
@@ -38,9 +37,14 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 		log.Error("edge.listen.failed", "port", c.Port, "error", err.Error())
 		return fmt.Errorf("start edge: %w", err)
 	}
+	conf, err := config.Load(a.paths.Config())
+	if err != nil {
+		log.Error("edge.config.ignored", "error", err.Error())
+	}
+	metered := &hosts{config: a.paths.Config(), now: a.now}
 	edge := &proxyedge.Edge{
-		Metered: metered,
-		Routes:  routes(),
+		Metered: metered.has,
+		Routes:  routes(metered.table()),
 		Daemon:  a.daemonAddress,
 		Key: func() []byte {
 			key, err := secret.Read(a.paths.EdgeKey())
@@ -50,10 +54,6 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 			return key
 		},
 		Logger: log,
-	}
-	conf, err := config.Load(a.paths.Config())
-	if err != nil {
-		log.Error("edge.config.ignored", "error", err.Error())
 	}
 	edge.AllowLocal = conf.Edge.AllowLocal
 	if pool, err := roots(conf); err != nil {
@@ -117,15 +117,10 @@ func serveAll(ctx context.Context, edge *proxyedge.Edge, listeners []net.Listene
 	return failed
 }
 
-// metered adds the name of the self-test to the providers' hosts.
-func metered(host string, port int) bool {
-	return provider.IsMetered(host, port) || host == reserved.Metered && port == 443
-}
-
 // routes are the base URLs for clients that take no proxy.
-func routes() []proxyedge.Route {
+func routes(table *provider.Table) []proxyedge.Route {
 	var all []proxyedge.Route
-	for _, u := range provider.BaseURLs() {
+	for _, u := range table.BaseURLs() {
 		all = append(all, proxyedge.Route{Prefix: u.Prefix, Target: &url.URL{Scheme: "https", Host: u.Host}})
 	}
 	return all

@@ -15,7 +15,6 @@ import (
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ca"
-	"github.com/haltonlabs/halton-meter/meter/provider"
 )
 
 // ModeEnvOnly is the install mode in which nothing on the machine is changed
@@ -91,11 +90,16 @@ func (in *Installer) keys(context.Context) (string, error) {
 
 func (in *Installer) authority(context.Context) (string, error) {
 	dir := in.Paths.CA()
+	table, err := in.Config.Table()
+	if err != nil {
+		return "", err
+	}
+	hosts := table.Hosts()
 	if _, err := os.Stat(filepath.Join(dir, "ca.pem")); errors.Is(err, os.ErrNotExist) {
-		if err := ca.Create(dir, append(provider.Hosts(), reserved.Metered)); err != nil {
+		if err := ca.Create(dir, append(hosts, reserved.Metered)); err != nil {
 			return "", err
 		}
-		return "created, for " + strconv.Itoa(len(provider.Hosts())) + " hosts", nil
+		return "created, for " + strconv.Itoa(len(hosts)) + " hosts", nil
 	}
 	if _, err := ca.Load(dir); err != nil {
 		return "", err
