@@ -41,6 +41,11 @@
 // the real daemon, whose end has another address. Without a valid proof the
 // edge closes the connection and goes direct.
 //
+// A program of the same user that has read the key can be the daemon, or ask
+// it as an edge. Nothing can be done about that: it could as well read the
+// clients' own keys, or trace the clients themselves. What such a program gets
+// is the ciphertext of TLS tunnels, and in clear what goes to base URLs.
+//
 // # The commit point
 //
 // After the proof the edge answers the client and relays, and keeps what the

@@ -92,7 +92,7 @@ func TestHealthAsksOnceForMany(t *testing.T) {
 		p := newProbed()
 		p.will(func(context.Context) error { time.Sleep(100 * time.Millisecond); return nil })
 		var waiting sync.WaitGroup
-		for range 100 {
+		for range 1000 {
 			waiting.Go(func() { p.expect(t, true, 100*time.Millisecond, 1) })
 		}
 		waiting.Wait()
