@@ -39,6 +39,7 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	go a.resumeProxy(ctx, log)
 	err = meter.Run(ctx, meter.Config{
 		Dir:            a.paths.State,
 		Internal:       agents.InternalChoice(conf.Daemon.InternalPort),

@@ -41,6 +41,7 @@ type grammar struct {
 	Status    statusCmd    `cmd:"" help:"Tell what runs, on which ports, and what passed unmetered."`
 	Doctor    doctorCmd    `cmd:"" help:"Look for what is wrong, and say how to mend it."`
 	Run       runCmd       `cmd:"" help:"Run a command with its LLM traffic led through the meter."`
+	Env       envCmd       `cmd:"" help:"Print the variables that lead a shell's programs through the meter."`
 	Report    reportCmd    `cmd:"" help:"Print what was spent, by project and by model."`
 	Export    exportCmd    `cmd:"" help:"Write the ledger's rows to standard output."`
 	DB        dbCmd        `cmd:"" name:"db" help:"Check, back up and recover the ledger."`

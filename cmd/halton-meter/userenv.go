@@ -1,11 +1,48 @@
 package main
 
-import "github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+import (
+	"context"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+)
+
+// loginPatience is how long the login agent waits for the edge: everything
+// starts at once at login.
+const loginPatience = time.Minute
 
 type userenvCmd struct{}
 
-// Run is the login agent: in env-only mode there is nothing to set at login.
-func (userenvCmd) Run(a *app) error { //nolint:unparam // the command line calls only what returns an error
-	jobLogger(a.paths, agents.UserEnv).Info("userenv.nothing_to_do", "mode", a.paths.Mode())
+// Run is the login agent. Where GUI programs are to be metered it sets the
+// variables from which they inherit, once the edge answers: a program that is
+// pointed at a dead port fails.
+func (userenvCmd) Run(ctx context.Context, a *app) error {
+	log := jobLogger(a.paths, agents.UserEnv)
+	mode := a.paths.Mode()
+	if mode != agents.ModeApps && mode != agents.ModeFull {
+		log.Info("userenv.nothing_to_do", "mode", mode)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, loginPatience)
+	defer cancel()
+	port := agents.EdgePort(a.paths)
+	for {
+		err := agents.EdgeAnswers(ctx, a.paths, port)
+		if err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			log.Error("userenv.edge.silent", "port", port, "error", err.Error())
+			return &failure{err: err, code: exitFailed, silent: true}
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	names, err := agents.SetLoginEnvironment(ctx, a.paths, a.supervisor)
+	if err != nil {
+		log.Error("userenv.set.failed", "error", err.Error())
+		return &failure{err: err, code: exitFailed, silent: true}
+	}
+	log.Info("userenv.set", "names", names)
 	return nil
 }
