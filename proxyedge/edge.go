@@ -82,7 +82,7 @@ type Edge struct {
 	counts counts
 	guard  guard
 	log    *slog.Logger
-	mark   string // in a request's Via
+	marker marker // of requests, in their Via
 
 	// dialDaemon replaces the connection to the daemon in tests that run on
 	// a fake clock, where sockets cannot be used.
@@ -113,7 +113,7 @@ func (e *Edge) init() {
 		if e.log == nil {
 			e.log = slog.New(slog.DiscardHandler)
 		}
-		e.mark = newMark()
+		e.marker = newMarker()
 		if e.Parent != nil {
 			e.Dial = e.Parent.DialContext
 		}

@@ -2,7 +2,9 @@ package proxyedge
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"net"
 	"net/http"
@@ -14,7 +16,8 @@ import (
 // be ours as well: configured as another's parent, or as the daemon's. The
 // field is Via, whose purpose that is (RFC 9110 section 7.6.3). It is only put
 // before a parent on this machine, since ours listen nowhere else, and an edge
-// takes it away again.
+// takes it away again. A parent that is not ours may pass it on, so it tells
+// nobody which edge it was: only that edge itself can know its name again.
 //
 // Such a request is never given to a daemon, and one that has passed this very
 // edge not to a parent either. So each hop adds a name or is the last.
@@ -26,11 +29,32 @@ const markPrefix = "halton-"
 // maxMarks bounds the hops even if names were forged.
 const maxMarks = 8
 
-// newMark is the pseudonym of an edge. It says nothing of the machine.
-func newMark() string {
-	b := make([]byte, 8)
+// marker makes the names of one edge, another one for each request.
+type marker struct{ key []byte }
+
+const markSize = 8 // bytes of chance, and as many that vouch for them
+
+func newMarker() marker {
+	m := marker{make([]byte, 32)}
+	rand.Read(m.key)
+	return m
+}
+
+func (m marker) name() string {
+	b := make([]byte, markSize)
 	rand.Read(b)
-	return markPrefix + hex.EncodeToString(b)
+	return markPrefix + hex.EncodeToString(m.vouch(b))
+}
+
+func (m marker) owns(name string) bool {
+	b, err := hex.DecodeString(strings.TrimPrefix(name, markPrefix))
+	return err == nil && len(b) == 2*markSize && hmac.Equal(b, m.vouch(b[:markSize:markSize]))
+}
+
+func (m marker) vouch(b []byte) []byte {
+	mac := hmac.New(sha256.New, m.key)
+	mac.Write(b)
+	return append(b, mac.Sum(nil)[:markSize]...)
 }
 
 // passage is which proxies of ours a request has passed.
@@ -51,7 +75,7 @@ func (e *Edge) passageOf(via []string) passage {
 			}
 		}
 	}
-	p.again = len(p.marks) >= maxMarks || slices.Contains(p.marks, e.mark)
+	p.again = len(p.marks) >= maxMarks || slices.ContainsFunc(p.marks, e.marker.owns)
 	return p
 }
 
@@ -85,7 +109,7 @@ type passageKey struct{}
 
 func (e *Edge) withPassage(ctx context.Context, p passage) context.Context {
 	if !p.again {
-		p.marks = append(slices.Clone(p.marks), e.mark)
+		p.marks = append(slices.Clone(p.marks), e.marker.name())
 	}
 	return context.WithValue(ctx, passageKey{}, p)
 }

@@ -102,8 +102,11 @@ func TestPlainRequestsThroughAParent(t *testing.T) {
 			for i, got := range heads() {
 				// From its second request on the edge knows that this
 				// parent is on the same machine.
-				got = strings.Replace(got, "Via: 1.1 "+w.mark+"\r\n", "", 1)
-				if got != want[i] {
+				before, rest, told := strings.Cut(got, "Via: 1.1 halton-")
+				if told {
+					_, rest, _ = strings.Cut(rest, "\r\n")
+				}
+				if got := before + rest; got != want[i] || told && i == 0 {
 					t.Errorf("the parent got %q, want %q", got, want[i])
 				}
 			}
