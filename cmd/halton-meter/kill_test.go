@@ -103,8 +103,25 @@ func (m *machine) each() *http.Client {
 	}
 	tr.TLSClientConfig.MaxVersion = tls.VersionTLS12
 	tr.DisableKeepAlives = true
+	// HTTP/2 connections are shared by host, whatever the proxy.
+	tr.ForceAttemptHTTP2 = false
 	return c
 }
+
+// clientOf is such a client that numbers its requests.
+type clientOf struct {
+	*http.Client
+	name string
+	n    atomic.Int64
+}
+
+func (m *machine) numbered() *clientOf {
+	return &clientOf{Client: m.each(), name: fmt.Sprint("client-", clientNumber.Add(1))}
+}
+
+var clientNumber atomic.Int64
+
+func (c *clientOf) id() string { return fmt.Sprintf("%s-%d", c.name, c.n.Add(1)) }
 
 // askProvider sends the request with the given id.
 func askProvider(ctx context.Context, c *http.Client, id string) error {
@@ -207,4 +224,3 @@ func TestFiftyKills(t *testing.T) {
 		t.Errorf("%d of %d calls failed", n, asked.Load())
 	}
 }
-

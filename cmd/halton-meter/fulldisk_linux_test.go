@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/haltonlabs/halton-meter/meter/api"
+	"github.com/haltonlabs/halton-meter/portalloc"
+)
+
+// ownMount names the directory that a test has for a file system of its own.
+const ownMount = "HALTON_METER_TEST_MOUNT"
+
+// onSmallDisk runs the test with all of its temporary directories on a file
+// system of its own, of the given size: again, in a process with its own user
+// and mounts. Where the kernel allows that to nobody, the tests of package
+// ledger still fill a disk up, by faults that they inject.
+func onSmallDisk(t *testing.T, size string, test func(disk string)) {
+	t.Helper()
+	if disk := os.Getenv(ownMount); disk != "" {
+		if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size="+size); err != nil {
+			t.Fatal(err)
+		}
+		os.Setenv("TMPDIR", disk) // this process is for this test only
+		test(disk)
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), ownMount+"="+t.TempDir(), builtProgram+"="+program)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	var ended *exec.ExitError
+	switch {
+	case errors.As(err, &ended):
+		t.Errorf("in its own process: %v\n%s", err, out)
+	case err != nil:
+		t.Logf("no file system of its own here: %v", err)
+	default:
+		t.Logf("%s", out)
+	}
+}
+
+// fill takes all that is left of the disk.
+func fill(t *testing.T, disk string) (empty func()) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(disk, "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(f.Name()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// health is what the daemon says of itself.
+func (m *machine) health() (api.Health, error) {
+	rec, err := portalloc.ReadRecord(m.paths().Ports())
+	if err != nil {
+		return api.Health{}, err
+	}
+	return health(m.Context(), rec.Ports["api"])
+}
+
+// callMany sends n requests over a few connections, each with an id of its own,
+// and fails the test if one does not succeed.
+func (m *machine) callMany(c *clientOf, n int) {
+	m.Helper()
+	var all sync.WaitGroup
+	for w := range 8 {
+		all.Go(func() {
+			for i := w; i < n; i += 8 {
+				if err := askProvider(context.WithoutCancel(m.Context()), c.Client, c.id()); err != nil {
+					m.Errorf("a call failed: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// The disk fills up under a running meter: no call fails, rows go to the
+// reserve, survive kill -9 there, then stay in memory, then /health says that
+// nothing is metered; with room again all of them are in the ledger once.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	onSmallDisk(t, "160m", func(disk string) {
+		m := newMachine(t, freePorts(t))
+		m.must(0, "start")
+		seen := &counter{metered: map[string]bool{}, more: make(chan struct{}, 1)}
+		m.provider.Handle("POST /v1/messages", seen)
+		c := m.numbered()
+		m.callMany(c, 10)
+		m.export()
+
+		empty := fill(t, disk)
+		m.callMany(c, 60)
+		rep, code := m.status()
+		if text := strings.Join(rep.Warnings, "\n"); code != 0 || !strings.Contains(text, "the disk is full") || !strings.Contains(text, "reserve") {
+			t.Errorf("status on the full disk: exit code %d, warnings %q", code, rep.Warnings)
+		}
+		if rows := m.export(); len(rows) != 70 {
+			t.Errorf("%d rows on the full disk, want 70", len(rows))
+		}
+		if err := syscall.Kill(rep.component("daemon").PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		m.waitFor("the daemon's end", func() bool { rep, _ := m.status(); return rep.component("daemon").PID == 0 })
+		// On a full disk a daemon may not be able to start; traffic flows.
+		r := m.halton("start")
+		t.Logf("start on a full disk: exit code %d\n%s%s", r.code, r.out, r.err)
+		m.callMany(c, 10)
+		empty()
+		m.must(0, "start")
+		m.callMany(c, 10)
+		m.wantRows(seen)
+
+		// Without a reserve it comes to memory sooner.
+		pieces, err := filepath.Glob(m.paths().In("journal", "reserve-*"))
+		if err != nil || len(pieces) == 0 {
+			t.Fatalf("no reserve: %v", err)
+		}
+		for _, p := range pieces {
+			if err := os.Remove(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		empty = fill(t, disk)
+		var reason error
+		for i := 0; reason == nil; i++ {
+			if i == 100 {
+				t.Fatal("the daemon's memory takes everything")
+			}
+			m.callMany(c, 100)
+			_, reason = m.health()
+		}
+		if !strings.Contains(reason.Error(), "no room") || !strings.Contains(reason.Error(), "no space left") {
+			t.Errorf("/health says %q", reason)
+		}
+		if rep, code := m.status(); code != exitUnhealthy || !strings.Contains(rep.Metering.Reason, "no space left") {
+			t.Errorf("status: exit code %d, metering %+v", code, rep.Metering)
+		}
+		m.callMany(m.numbered(), 20) // unmetered
+		empty()
+		m.waitFor("the daemon to recover by itself", func() bool {
+			h, err := m.health()
+			return err == nil && len(h.Warnings) == 0
+		})
+		m.wantRows(seen)
+	})
+}
+
+// wantRows wants one row for each exchange that the daemon brought to the
+// provider.
+func (m *machine) wantRows(seen *counter) {
+	m.Helper()
+	rows := map[string]int{}
+	for _, row := range m.export() {
+		rows[row.Project]++
+	}
+	ids := seen.ids()
+	for _, id := range ids {
+		if rows[id] != 1 {
+			m.Errorf("exchange %s has %d rows", id, rows[id])
+		}
+	}
+	if len(rows) != len(ids) {
+		m.Errorf("%d rows for %d exchanges", len(rows), len(ids))
+	}
+	m.Log(fmt.Sprint(len(rows), " exchanges, a row each"))
+}
