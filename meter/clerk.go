@@ -7,9 +7,8 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/meter/attribution"
+	"github.com/haltonlabs/halton-meter/meter/internal/booking"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
-	"github.com/haltonlabs/halton-meter/meter/pricing"
-	"github.com/haltonlabs/halton-meter/meter/provider"
 	"github.com/haltonlabs/halton-meter/meter/tap"
 )
 
@@ -21,11 +20,9 @@ const findTimeout = patience + 2*resolveTimeout
 type clerk struct {
 	projects projects
 	clients  *clients
-	book     *pricing.Book
+	cashier  booking.Cashier
 	ledger   *ledger.Ledger
 	log      *slog.Logger
-
-	billed billed
 
 	mu sync.Mutex
 	// whose holds the client of each open exchange: the tunnel may be gone
@@ -138,20 +135,23 @@ func (c *clerk) row(rec tap.Record) ledger.Row {
 	if rec.FirstByte != 0 {
 		row.FirstByteMS = new(float64(rec.FirstByte.Microseconds()) / 1000)
 	}
-	row.Status, row.ErrorClass = verdict(rec)
+	var class string
+	if row.Status, class = booking.Status(rec); class != "" {
+		row.ErrorClass = new(class)
+	}
 	c.tokens(&row, rec)
+	if cost := c.cashier.Cost(rec); cost.Known {
+		row.CostNanoUSD, row.RatesSource = new(cost.NanoUSD), new(cost.Source)
+	} else {
+		row.CostReason = new(cost.Reason)
+	}
 	return row
 }
 
-// tokens sets the counts and what they cost.
+// tokens sets the counts.
 func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 	u := rec.Usage
-	if rec.HTTPStatus == 0 {
-		row.CostReason = new("there was no response")
-		return
-	}
-	if u == nil {
-		row.CostReason = new(or(rec.Reason, "the provider sent no usage"))
+	if u == nil || rec.HTTPStatus == 0 {
 		return
 	}
 	row.InputTokens = new(u.Input)
@@ -168,42 +168,4 @@ func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 	if charges, err := json.Marshal(rec.Charges); err == nil {
 		row.Charges = charges
 	}
-	if first := c.billed.first(rec.Endpoint.Provider, rec.ResponseID); !first && rec.Endpoint.Retrieve {
-		row.CostReason = new(reasonRetrieved)
-		return
-	}
-	cost := c.book.Cost(rec.Endpoint.Provider, rec.Charges, rec.Tier, rec.RequestedAt)
-	if !cost.Known {
-		row.CostReason = new(cost.Reason)
-		return
-	}
-	row.CostNanoUSD = new(cost.NanoUSD)
-	row.RatesSource = new(cost.Source)
-}
-
-// verdict is the row's status and error class.
-func verdict(rec tap.Record) (status string, class *string) {
-	if rec.ErrorClass != "" {
-		class = new(rec.ErrorClass)
-	}
-	switch {
-	case rec.Outcome == tap.ClientAborted:
-		return "aborted", class
-	case rec.Outcome == tap.Completed && rec.HTTPStatus < 400 && class == nil:
-		return "success", nil
-	}
-	if class == nil {
-		class = new(or(provider.ClassifyError(rec.HTTPStatus, rec.ErrorCode, rec.Err), "unknown"))
-	}
-	if rec.Outcome == tap.UpstreamFailed && rec.HTTPStatus != 0 && rec.HTTPStatus < 400 {
-		return "truncated", class
-	}
-	return "error", class
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }

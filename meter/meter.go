@@ -21,6 +21,7 @@ import (
 	"github.com/haltonlabs/halton-meter/meter/attribution/peer"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 	"github.com/haltonlabs/halton-meter/meter/capture"
+	"github.com/haltonlabs/halton-meter/meter/internal/booking"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/meter/pricing"
 	"github.com/haltonlabs/halton-meter/meter/provider"
@@ -158,7 +159,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	d.clerk = &clerk{
 		projects: projects,
 		clients:  d.clients,
-		book:     c.Prices,
+		cashier:  booking.Cashier{Book: c.Prices},
 		ledger:   d.ledger,
 		log:      c.Logger,
 	}

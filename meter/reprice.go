@@ -3,6 +3,7 @@ package meter
 import (
 	"encoding/json"
 
+	"github.com/haltonlabs/halton-meter/meter/internal/booking"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/meter/pricing"
 	"github.com/haltonlabs/halton-meter/meter/provider"
@@ -10,7 +11,7 @@ import (
 
 // reasonRetrieved is the Row.CostReason of a response whose cost is in another
 // row: it must never get one.
-const reasonRetrieved = "the response was retrieved again; an earlier row bears its cost"
+const reasonRetrieved = booking.ReasonRetrieved
 
 // Bill prices a stored row with a book, as the daemon would, and shows how.
 func Bill(book *pricing.Book, row ledger.Row) pricing.Bill {
