@@ -80,16 +80,17 @@ type machine struct {
 	env      []string
 }
 
-// newMachine makes one; config is added to its config.toml. At the end of the
-// test everything that ran on it is gone.
-func newMachine(t *testing.T, config string) *machine {
+// newMachine makes one; config is added to its config.toml, and hosts to those
+// that the provider serves. At the end of the test everything that ran on it is
+// gone.
+func newMachine(t *testing.T, config string, hosts ...string) *machine {
 	t.Helper()
 	m := &machine{T: t, home: t.TempDir(), calls: loadCalls(t)}
 	var recs []replay.Recording
 	for _, c := range m.calls {
 		recs = append(recs, c.recording)
 	}
-	m.provider = replay.Start(t, "127.0.0.1:0", recs, provider.Hosts()...)
+	m.provider = replay.Start(t, "127.0.0.1:0", recs, append(provider.Hosts(), hosts...)...)
 	parent, tunnels := m.provider.ParentProxy(t)
 	m.tunnels = tunnels
 	// Nothing of this shell's environment may reach the machine.

@@ -44,6 +44,7 @@ type grammar struct {
 	Env       envCmd       `cmd:"" help:"Print the variables that lead a shell's programs through the meter."`
 	Report    reportCmd    `cmd:"" help:"Print what was spent, by project and by model."`
 	Export    exportCmd    `cmd:"" help:"Write the ledger's rows to standard output."`
+	Pricing   pricingCmd   `cmd:"" help:"Show prices, explain a cost, price what had no price."`
 	DB        dbCmd        `cmd:"" name:"db" help:"Check, back up and recover the ledger."`
 	Uninstall uninstallCmd `cmd:"" help:"Remove the meter from this machine."`
 	Launchctl launchctlCmd `cmd:"" passthrough:"" help:"Talk to the built-in launchd, with launchctl's arguments."`

@@ -26,7 +26,7 @@ type reportCmd struct {
 }
 
 func (reportCmd) Help() string {
-	return "Calls whose price is not known are counted as unpriced, with their tokens, and are in no sum of money. The daemon need not run."
+	return "Calls whose price is not known are counted as unpriced, with their tokens, and are in no sum of money. A ! marks costs that differ from what the provider itself reported. The daemon need not run."
 }
 
 func (c reportCmd) Run(ctx context.Context, a *app) error {
@@ -70,6 +70,13 @@ func printReport(w io.Writer, since, now time.Time, groups []ledger.By, tables m
 	if all.Unpriced > 0 {
 		fmt.Fprintf(w, "unpriced    %s requests have no known cost and are not in the total\n", grouped(all.Unpriced))
 	}
+	if all.Reported > 0 {
+		fmt.Fprintf(w, "            for %s of them the provider says %s\n", grouped(all.Reported), dollars(all.ReportedNanoUSD))
+	}
+	if all.Disputed > 0 {
+		fmt.Fprintf(w, "! differs   %s requests cost %s than the price book says, by the provider's own count (halton-meter pricing explain ROW-ID)\n",
+			grouped(all.Disputed), more(all.DisputeNanoUSD))
+	}
 	for _, by := range groups {
 		fmt.Fprintln(w)
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -80,13 +87,29 @@ func printReport(w io.Writer, since, now time.Time, groups []ledger.By, tables m
 				key = "(none)"
 			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", key, grouped(t.Requests),
-				grouped(allInput(t)), grouped(t.CacheReadTokens), grouped(t.OutputTokens), grouped(t.Unpriced), dollars(t.CostNanoUSD))
+				grouped(allInput(t)), grouped(t.CacheReadTokens), grouped(t.OutputTokens), grouped(t.Unpriced), dollars(t.CostNanoUSD)+mark(t))
 		}
 		if err := tw.Flush(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mark is put behind the cost of a group that providers say cost otherwise.
+func mark(t ledger.Total) string {
+	if t.Disputed > 0 {
+		return " !"
+	}
+	return ""
+}
+
+// more writes a difference: "$1.00 more".
+func more(nano int64) string {
+	if nano < 0 {
+		return dollars(-nano) + " less"
+	}
+	return dollars(nano) + " more"
 }
 
 // reportRow is one group of report --json.
@@ -103,6 +126,12 @@ type reportRow struct {
 	CacheReadTokens  int64  `json:"cache_read_tokens"`
 	CacheWriteTokens int64  `json:"cache_write_tokens"`
 	CostNanoUSD      int64  `json:"cost_nano_usd"`
+	// Disputed counts those whose provider says another cost, and by how much
+	// more; Reported those without a known cost, and what their provider says.
+	Disputed        int64 `json:"disputed"`
+	DisputeNanoUSD  int64 `json:"dispute_nano_usd"`
+	Reported        int64 `json:"reported"`
+	ReportedNanoUSD int64 `json:"reported_nano_usd"`
 }
 
 func printReportJSON(w io.Writer, since, now time.Time, groups []ledger.By, tables map[ledger.By][]ledger.Total) error {
@@ -115,6 +144,7 @@ func printReportJSON(w io.Writer, since, now time.Time, groups []ledger.By, tabl
 				Unpriced: t.Unpriced, Incomplete: t.Incomplete,
 				InputTokens: t.InputTokens, OutputTokens: t.OutputTokens, ThinkingTokens: t.ThinkingTokens,
 				CacheReadTokens: t.CacheReadTokens, CacheWriteTokens: t.CacheWriteTokens, CostNanoUSD: t.CostNanoUSD,
+				Disputed: t.Disputed, DisputeNanoUSD: t.DisputeNanoUSD, Reported: t.Reported, ReportedNanoUSD: t.ReportedNanoUSD,
 			})
 		}
 		out["by_"+string(by)] = rows
@@ -134,6 +164,10 @@ func sum(totals []ledger.Total) ledger.Total {
 		all.CacheReadTokens += t.CacheReadTokens
 		all.CacheWriteTokens += t.CacheWriteTokens
 		all.CostNanoUSD += t.CostNanoUSD
+		all.Disputed += t.Disputed
+		all.DisputeNanoUSD += t.DisputeNanoUSD
+		all.Reported += t.Reported
+		all.ReportedNanoUSD += t.ReportedNanoUSD
 	}
 	return all
 }

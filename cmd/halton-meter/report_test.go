@@ -55,13 +55,13 @@ func TestReportTellsWhatIsNotPriced(t *testing.T) {
 	at := time.Date(2026, 5, 7, 0, 0, 0, 0, time.UTC)
 	tables := map[ledger.By][]ledger.Total{ledger.ByProject: {
 		{Key: "billing", Requests: 2, InputTokens: 1000, CacheReadTokens: 200, OutputTokens: 30, CostNanoUSD: 1_500_000_000},
-		{Key: "misc", Requests: 1, Unpriced: 1, InputTokens: 7},
+		{Key: "misc", Requests: 1, Unpriced: 1, InputTokens: 7, Reported: 1, ReportedNanoUSD: 2_000_000, Disputed: 3, DisputeNanoUSD: -5_000_000},
 	}}
 	var out bytes.Buffer
 	if err := printReport(&out, at.AddDate(0, 0, -30), at, []ledger.By{ledger.ByProject}, tables); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"requests    3", "1,207 in · 30 out", "$1.50", "1 requests have no known cost", "billing"} {
+	for _, want := range []string{"requests    3", "1,207 in · 30 out", "$1.50", "1 requests have no known cost", "for 1 of them the provider says $0.002000", "! differs   3 requests cost $0.005000 less", "billing", " !"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, out.String())
 		}

@@ -135,6 +135,13 @@ type Total struct {
 	CacheReadTokens, CacheWriteTokens, CacheWrite1hTokens int64
 
 	CostNanoUSD int64
+	// Disputed is how many cost otherwise than the provider itself says, by
+	// more than rounding, and DisputeNanoUSD what the providers say more
+	// (or, negative, less) of them.
+	Disputed, DisputeNanoUSD int64
+	// Reported is how many have no known cost, but one that the provider
+	// says: ReportedNanoUSD, which is not in CostNanoUSD.
+	Reported, ReportedNanoUSD int64
 	// LastAt is when the newest of them was requested.
 	LastAt time.Time
 }

@@ -95,21 +95,27 @@ func TestTotals(t *testing.T) {
 	rows := []Row{row("a", 0), row("b", 1), row("c", 24*60), fullRow("d"), row("e", 2)}
 	rows[1].Project, rows[1].CostNanoUSD = "docs", ptr[int64](5000)
 	rows[4].CostNanoUSD, rows[4].TokensComplete, rows[4].Status = nil, false, "truncated"
-	rows[3].CostNanoUSD = ptr[int64](7)
+	rows[3].CostNanoUSD, rows[3].ReportedCostNanoUSD = ptr[int64](7), ptr[int64](5) // 2 less
+	rows[0].ReportedCostNanoUSD = ptr(*rows[0].CostNanoUSD + 1)                     // rounding
+	rows[2].ReportedCostNanoUSD = ptr(*rows[2].CostNanoUSD + 10)                    // 10 more
+	rows[4].ReportedCostNanoUSD = ptr[int64](900)
 	openai := func(t Total) Total { t.Provider = "openai"; return t }
 	shop := Total{
 		Key: "shop", Requests: 4, Failed: 2, Unpriced: 1, Incomplete: 1,
 		InputTokens: 31, OutputTokens: 17, ThinkingTokens: 3, CacheReadTokens: 4, CacheWriteTokens: 5,
 		CacheWrite1hTokens: 6, CostNanoUSD: 2007, LastAt: rows[2].RequestedAt,
+		Disputed: 2, DisputeNanoUSD: 8, Reported: 1, ReportedNanoUSD: 900,
 	}
 	docs := Total{Key: "docs", Requests: 1, InputTokens: 10, OutputTokens: 5, CostNanoUSD: 5000, LastAt: rows[1].RequestedAt}
 	sonnet := Total{
 		Key: "claude-sonnet-4-6", Provider: "anthropic", Requests: 1, Failed: 1, InputTokens: 1, OutputTokens: 2,
 		ThinkingTokens: 3, CacheReadTokens: 4, CacheWriteTokens: 5, CacheWrite1hTokens: 6, CostNanoUSD: 7, LastAt: start,
+		Disputed: 1, DisputeNanoUSD: -2,
 	}
 	gpt := openai(Total{
 		Key: "gpt-5", Requests: 4, Failed: 1, Unpriced: 1, Incomplete: 1,
 		InputTokens: 40, OutputTokens: 20, CostNanoUSD: 7000, LastAt: rows[2].RequestedAt,
+		Disputed: 1, DisputeNanoUSD: 10, Reported: 1, ReportedNanoUSD: 900,
 	})
 	want := map[By][]Total{ByProject: {docs, shop}, ByModel: {gpt, sonnet}}
 

@@ -247,6 +247,10 @@ func (v *view) rows(ctx context.Context, query string, args ...any) (_ []Row, er
 	return list, rows.Err()
 }
 
+// disputed is true of a row whose cost and the provider's own are not the same
+// one, rounded twice.
+const disputed = "abs(reported_cost_nano_usd - cost_nano_usd) > 1"
+
 func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 	g, ok := groupings[by]
 	if !ok {
@@ -257,7 +261,10 @@ func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 		count(*), sum(status <> 'success'), sum(cost_nano_usd IS NULL), sum(NOT tokens_complete),
 		ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0), ifnull(sum(thinking_tokens), 0),
 		ifnull(sum(cache_read_tokens), 0), ifnull(sum(cache_write_tokens), 0), ifnull(sum(cache_write_1h_tokens), 0),
-		ifnull(sum(cost_nano_usd), 0) AS cost, max(requested_at)
+		ifnull(sum(cost_nano_usd), 0) AS cost,
+		ifnull(sum(`+disputed+`), 0), ifnull(sum((reported_cost_nano_usd - cost_nano_usd) * (`+disputed+`)), 0),
+		sum(cost_nano_usd IS NULL AND reported_cost_nano_usd IS NOT NULL),
+		ifnull(sum(reported_cost_nano_usd * (cost_nano_usd IS NULL)), 0), max(requested_at)
 		FROM (`+from+") GROUP BY 1, 2, 3 ORDER BY "+g.order, args...)
 	if err != nil {
 		return nil, err
@@ -269,7 +276,8 @@ func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 		var last int64
 		if err := rows.Scan(&t.Key, &t.Provider, &t.Project, &t.Requests, &t.Failed, &t.Unpriced, &t.Incomplete,
 			&t.InputTokens, &t.OutputTokens, &t.ThinkingTokens,
-			&t.CacheReadTokens, &t.CacheWriteTokens, &t.CacheWrite1hTokens, &t.CostNanoUSD, &last); err != nil {
+			&t.CacheReadTokens, &t.CacheWriteTokens, &t.CacheWrite1hTokens, &t.CostNanoUSD,
+			&t.Disputed, &t.DisputeNanoUSD, &t.Reported, &t.ReportedNanoUSD, &last); err != nil {
 			return nil, err
 		}
 		t.LastAt = time.UnixMicro(last).UTC()
