@@ -248,7 +248,21 @@ func parseAuthority(s string) (host string, port int, err error) {
 			return bad("malformed host")
 		}
 	}
+	if _, err := netip.ParseAddr(host); err != nil && endsInNumber(host) {
+		return bad("malformed IPv4 address")
+	}
 	return host, port, nil
+}
+
+// endsInNumber reports whether inet_aton(3), and who resolves with it, such as
+// a parent proxy, would take host for an IPv4 address in one of its rare
+// spellings (RFC 3986 section 7.4). No top-level domain is a number.
+func endsInNumber(host string) bool {
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if digits, ok := strings.CutPrefix(last, "0x"); ok {
+		return !strings.ContainsFunc(digits, func(c rune) bool { return c > 'f' || hexValue(byte(c)) < 0 })
+	}
+	return isDigits(last)
 }
 
 // joinAuthority is the canonical spelling of what parseAuthority accepts.

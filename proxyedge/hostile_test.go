@@ -107,6 +107,9 @@ var hostileRequests = []hostile{
 	{"3986:3.2.2", "IPv6 with a zone", get("GET http://[fe80::1%25lo]/a HTTP/1.1"), 400, ""},
 	{"3986:3.2.2", "IPvFuture", get("GET http://[v1.x]/a HTTP/1.1"), 400, ""},
 	{"3986:3.2.2", "IPv4 in brackets", get("GET http://[192.0.2.1]/a HTTP/1.1"), 400, ""},
+	{"3986:7.4", "IPv4 in two parts", get("GET http://127.1/a HTTP/1.1"), 400, ""},
+	{"3986:7.4", "IPv4 as a number", get("GET http://2130706433/a HTTP/1.1"), 400, ""},
+	{"3986:7.4", "IPv4 in octal and hexadecimal", get("GET http://0177.0.0.0x1/a HTTP/1.1"), 400, ""},
 	{"9110:4.2", "a scheme of its own", get("GET ftp://example.com/a HTTP/1.1"), 400, ""},
 	{"3.2.2", "a request in the authority", get("GET http://example.com\r\nHost: b/a HTTP/1.1"), 400, ""},
 
