@@ -152,6 +152,31 @@ func TestCorruptDatabaseIsSetAside(t *testing.T) {
 	}
 }
 
+// Nobody commits anything after the damage: it is found all the same.
+func TestDatabaseCorruptedWhileIdle(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, 200)
+	l := mustOpen(t, Config{Dir: dir}, quick())
+	must(t, l.Finish(row("before", 0)))
+	must(t, l.Flush(t.Context()))
+	f, err := os.OpenFile(filepath.Join(dir, databaseName), os.O_RDWR, 0)
+	must(t, err)
+	st, err := f.Stat()
+	must(t, err)
+	_, err = f.WriteAt(make([]byte, st.Size()/2), st.Size()/2)
+	must(t, errors.Join(err, f.Close()))
+	until(t, l, func(s Status) bool { return len(s.SetAside) == 1 && s.DatabaseErr == nil })
+	must(t, l.Finish(row("after", 0)))
+	must(t, l.Close(t.Context()))
+	found := map[string]bool{}
+	for _, r := range readAll(t, dir, Query{}) {
+		found[r.ID] = true
+	}
+	if !found["after"] {
+		t.Error("the row after the damage is missing")
+	}
+}
+
 func TestDatabaseCorruptedWhileOpen(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 200)

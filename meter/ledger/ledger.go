@@ -79,6 +79,8 @@ type tuning struct {
 	firstWait, maxWait time.Duration
 	// housekeeping is the pause between two looks at the journal.
 	housekeeping time.Duration
+	// verifyEvery is the pause between two looks at the database's file.
+	verifyEvery time.Duration
 	// retainEvery is the pause between two deletions of old rows.
 	retainEvery time.Duration
 }
@@ -93,6 +95,7 @@ func defaultTuning() tuning {
 		firstWait:     100 * time.Millisecond,
 		maxWait:       5 * time.Second,
 		housekeeping:  time.Second,
+		verifyEvery:   2 * time.Second,
 		retainEvery:   24 * time.Hour,
 	}
 }
@@ -134,6 +137,7 @@ type Ledger struct {
 	ready   bool   // the database is open and replay is done
 	dbErr   error
 	fails   uint64 // failed attempts at the database
+	doubt   error  // what verify found, until the writer has seen it
 	// voids are what was taken back in another segment than it was opened in.
 	voids []voided
 	// changed is closed, and replaced, when a waiting Flush should look.
@@ -201,6 +205,7 @@ func open(ctx context.Context, c Config, t tuning) (*Ledger, error) {
 	l.stop = stop
 	l.work.Go(func() { l.write(run) })
 	l.work.Go(func() { l.keepHouse(run) })
+	l.work.Go(func() { l.verify(run) })
 	if c.KeepDays > 0 {
 		l.work.Go(func() { l.retain(run) })
 	}

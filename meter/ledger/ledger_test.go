@@ -49,7 +49,7 @@ func quick() tuning {
 	t := defaultTuning()
 	t.busy = 20 * time.Millisecond
 	t.firstWait, t.maxWait = time.Millisecond, 5*time.Millisecond
-	t.housekeeping = 5 * time.Millisecond
+	t.housekeeping, t.verifyEvery = 5*time.Millisecond, 5*time.Millisecond
 	return t
 }
 

@@ -22,6 +22,11 @@ func (l *Ledger) write(ctx context.Context) {
 		if stored {
 			wait = l.t.firstWait
 		}
+		if errors.Is(err, errDoubt) {
+			l.sound = nil
+			l.failed(err)
+			continue
+		}
 		if isCorrupt(err) {
 			l.sound = nil
 			// One report at run time is only a reason to look: the next
@@ -173,9 +178,13 @@ func (l *Ledger) next(ctx context.Context) error {
 	seen := 0
 	for {
 		l.mu.Lock()
-		rows, hurry := len(l.queue), l.flushes > 0
+		rows, hurry, doubt := len(l.queue), l.flushes > 0, l.doubt
+		l.doubt = nil
 		behind := rows == 0 && l.firstUnstored() <= l.seq
 		l.mu.Unlock()
+		if doubt != nil {
+			return doubt
+		}
 		if behind || rows >= l.c.BatchRows || rows > 0 && hurry {
 			return nil
 		}
