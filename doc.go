@@ -43,4 +43,5 @@
 //
 // cmd/halton-meter assembles the packages into the product; it has a file for
 // each command. Start with its README at the root of the repository.
+// cmd/meterbench measures it side by side with other proxies.
 package haltonmeter
