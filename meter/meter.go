@@ -61,6 +61,9 @@ type Config struct {
 	KeepDays int
 	// Providers is what is metered; nil is the built-in places.
 	Providers *provider.Table
+	// IncludeUsage is capture.Interceptor's: it asks OpenAI's streams for
+	// their usage where the client does not.
+	IncludeUsage bool
 	// Prices says what usage costs; nil is pricing.Bundled.
 	Prices *pricing.Book
 	// Dial connects to providers, for instance through a parent proxy. Nil
@@ -170,17 +173,18 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 		Logger:    c.Logger,
 	}
 	d.mitm = &capture.Interceptor{
-		Authority: authority,
-		Tap:       d.tap,
-		Metered:   c.Providers.IsMetered,
-		Lookup:    c.Providers.Lookup,
-		Opened:    d.clerk.open,
-		NewID:     ledger.NewID,
-		Dial:      c.Dial,
-		RootCAs:   c.RootCAs,
-		Rejected:  d.rejected,
-		Trusted:   d.trusted,
-		Logger:    c.Logger,
+		Authority:    authority,
+		Tap:          d.tap,
+		Metered:      c.Providers.IsMetered,
+		Lookup:       c.Providers.Lookup,
+		IncludeUsage: c.IncludeUsage,
+		Opened:       d.clerk.open,
+		NewID:        ledger.NewID,
+		Dial:         c.Dial,
+		RootCAs:      c.RootCAs,
+		Rejected:     d.rejected,
+		Trusted:      d.trusted,
+		Logger:       c.Logger,
 	}
 	return d, nil
 }

@@ -49,6 +49,7 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 		KeepDays:       conf.Ledger.KeepDays,
 		Providers:      table,
 		Prices:         book,
+		IncludeUsage:   conf.OpenAI.IncludeUsage,
 		Dial:           dial,
 		RootCAs:        pool,
 		Logger:         log,

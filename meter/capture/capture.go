@@ -38,6 +38,8 @@
 // record as any exchange. WebSocket over HTTP/2 (RFC 8441) is not offered, so
 // that clients use HTTP/1.1 for it.
 //
+// With IncludeUsage, and only then, one kind of request is changed: see there.
+//
 // # Tunnels in clear
 //
 // A tunnel that is Plain carries HTTP without TLS: its client uses a base URL
@@ -101,6 +103,11 @@ type Interceptor struct {
 	// Opened is called with each exchange that will make a record, before it
 	// is forwarded: the place for a journal. The relay waits for it.
 	Opened func(*tap.Exchange)
+	// IncludeUsage makes streams name their usage that would not, where
+	// provider.Endpoint.HidesUsage: the request is changed to ask for it, and
+	// what that adds to the response is taken out before the client gets it.
+	// Nothing else here changes a byte of an exchange.
+	IncludeUsage bool
 	// NewID makes the ids of exchanges. Nil means random UUIDs.
 	NewID func() string
 

@@ -26,6 +26,7 @@ type exchange struct {
 	socket *tap.Socket     // nil: not upgraded to one that is metered
 	client context.Context // ends when the client goes away
 	done   bool            // ServeHTTP returned in the ordinary way
+	asked  bool            // for a usage that the client did not ask for
 
 	mu      sync.Mutex
 	outcome tap.Outcome // of what broke first; "" if nothing did
@@ -219,6 +220,7 @@ func (x *exchange) answered(res *http.Response) error {
 	if x.flow != nil {
 		res.Body = x.flow.Response(res.StatusCode, res.Header, res.Body)
 	}
+	x.hideUsage(res)
 	return nil
 }
 

@@ -89,6 +89,7 @@ func rewrite(r *httputil.ProxyRequest) {
 	if r.Out.Body == nil {
 		body = nil
 	}
+	body = x.askForUsage(r, body)
 	if x.flow != nil {
 		body = x.flow.Request(r.Out.Header, body)
 	}
