@@ -96,7 +96,7 @@ func (f *Flow) nextChunk() (d *direction, c *chunk, more bool) {
 				return d, c, true
 			}
 		}
-		if f.socket.abandoned() {
+		if f.socket.abandoned() || f.socket.orphaned() {
 			f.socket.busy = true
 			return nil, nil, true
 		}
@@ -164,7 +164,16 @@ func (t *conversation) keepUp() {
 	if t.s.abandoned() {
 		unread, t.s.opened = t.s.opened, nil
 	}
+	orphaned, gone := t.s.orphaned() && f.queued == 0, t.s.gone
+	if orphaned {
+		t.s.turns = 0
+	}
 	f.mu.Unlock()
+	if orphaned {
+		for _, u := range t.inOrder() {
+			t.finish(u, gone, errLeft)
+		}
+	}
 	for _, x := range unread {
 		t.unread(x, Completed)
 	}

@@ -40,6 +40,7 @@ type socket struct {
 	waiting         []chan struct{}
 	active          time.Time // when bytes passed last
 	gone            Outcome   // of the responses that are not over; "": both ends are there
+	silent          bool      // the provider will say no more
 	leaving         bool
 	goodbye         []byte
 }
@@ -92,6 +93,8 @@ func (c *Socket) Read(p []byte) (int, error) {
 		s.goodbye = closeFrame
 	}
 	s.end(UpstreamFailed)
+	s.silent = true
+	c.cond.Signal()
 	if len(s.goodbye) > 0 {
 		n = copy(p, s.goodbye)
 		s.goodbye = s.goodbye[n:]
@@ -215,13 +218,15 @@ func (c *Socket) Leave() {
 }
 
 // abandoned reports whether there are exchanges that can only be written down
-// as unread.
+// as unread, and orphaned whether there are responses that can only be written
+// down as cut.
 func (s *socket) abandoned() bool { return s.hopeless && !s.spare && len(s.opened) > 0 }
+func (s *socket) orphaned() bool  { return s.silent && s.turns > 0 }
 
 // settled returns a channel that is closed when the goroutine has nothing to
 // do, or nil if that is so. The caller holds Flow.mu.
 func (s *socket) settled(queued int) <-chan struct{} {
-	if queued == 0 && !s.busy && !s.abandoned() {
+	if queued == 0 && !s.busy && !s.abandoned() && !s.orphaned() {
 		return nil
 	}
 	done := make(chan struct{})

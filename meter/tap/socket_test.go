@@ -261,3 +261,19 @@ func TestSocketQuiet(t *testing.T) {
 	}
 	r.finish(t)
 }
+
+// TestSocketHalfClosed: what the provider has cut is told when it leaves, and
+// not when the client notices.
+func TestSocketHalfClosed(t *testing.T) {
+	r := newSocketRig(responses, "", bounds{})
+	r.pass(client(create), created("r1"))
+	if _, err := r.socket.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	noErr(t, r.tap.Flush(context.Background()))
+	r.pass(client(create))
+	noErr(t, r.tap.Flush(context.Background()))
+	check(t, "records", r.lines(), []string{"x2 r1 upstream_failed 101: " + brokeOff, "x3  upstream_failed 0: " + brokeOff})
+	r.finish(t)
+	r.accounted(t)
+}
