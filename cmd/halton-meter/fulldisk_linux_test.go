@@ -1,21 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/haltonlabs/halton-meter/meter/api"
-	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
 // ownMount names the directory that a test has for a file system of its own.
@@ -77,33 +71,6 @@ func fill(t *testing.T, disk string) (empty func()) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// health is what the daemon says of itself.
-func (m *machine) health() (api.Health, error) {
-	rec, err := portalloc.ReadRecord(m.paths().Ports())
-	if err != nil {
-		return api.Health{}, err
-	}
-	return health(m.Context(), rec.Ports["api"])
-}
-
-// callMany sends n requests over a few connections, each with an id of its own,
-// and fails the test if one does not succeed.
-func (m *machine) callMany(c *clientOf, n int) {
-	m.Helper()
-	var all sync.WaitGroup
-	for w := range 8 {
-		all.Go(func() {
-			for i := w; i < n; i += 8 {
-				if err := askProvider(context.WithoutCancel(m.Context()), c.Client, c.id()); err != nil {
-					m.Errorf("a call failed: %v", err)
-					return
-				}
-			}
-		})
-	}
-	all.Wait()
 }
 
 // The disk fills up under a running meter: no call fails, rows go to the
@@ -175,24 +142,4 @@ func TestFullDisk(t *testing.T) {
 		})
 		m.wantRows(seen)
 	})
-}
-
-// wantRows wants one row for each exchange that the daemon brought to the
-// provider.
-func (m *machine) wantRows(seen *counter) {
-	m.Helper()
-	rows := map[string]int{}
-	for _, row := range m.export() {
-		rows[row.Project]++
-	}
-	ids := seen.ids()
-	for _, id := range ids {
-		if rows[id] != 1 {
-			m.Errorf("exchange %s has %d rows", id, rows[id])
-		}
-	}
-	if len(rows) != len(ids) {
-		m.Errorf("%d rows for %d exchanges", len(rows), len(ids))
-	}
-	m.Log(fmt.Sprint(len(rows), " exchanges, a row each"))
 }
