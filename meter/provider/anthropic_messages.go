@@ -81,10 +81,10 @@ func (p *anthropicMessages) start(message []byte) {
 	if u := &p.message.usage; u.named && id != p.id {
 		p.cut = p.cut || !p.message.ended
 		for _, c := range u.charges(u.servedModel(cmp.Or(p.model, p.requested))) {
-			if len(p.earlier) < maxModels {
+			if len(p.earlier) < maxCharges {
 				p.earlier = addCharge(p.earlier, c.Model, c.Usage)
 			} else {
-				p.doubt("the stream is billed at too many models")
+				p.doubt("the stream holds too many messages")
 			}
 		}
 	}

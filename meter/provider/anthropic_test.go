@@ -192,7 +192,9 @@ func TestAnthropicRules(t *testing.T) {
 			}
 			charges := map[string]Usage{}
 			for _, c := range got.Charges {
-				charges[c.Model] = c.Usage
+				u := charges[c.Model]
+				u.add(c.Usage)
+				charges[c.Model] = u
 			}
 			want := tt.charges
 			if want == nil {

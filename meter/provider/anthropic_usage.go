@@ -134,7 +134,8 @@ func (u *anthropicUsage) servedModel(model string) string {
 	return model
 }
 
-// charges takes the usage apart by model; model is what served the top level.
+// charges takes the usage apart by what is billed at a model, and a prompt, of
+// its own; model is what served the top level.
 func (u *anthropicUsage) charges(model string) []Charge {
 	if !u.named {
 		return nil

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,9 +17,6 @@ const maxRawUsage = 64 << 10
 // maxCount is more than any exchange can consume. Counts above it are a
 // fault; below it, sums and prices stay far from overflow.
 const maxCount = 1 << 40
-
-// maxModels bounds how many models one exchange may be billed at.
-const maxModels = 16
 
 // exchange is what the parsers of all formats have in common: the request's
 // wishes, the response's facts, and the faults found in them.
@@ -178,16 +174,26 @@ func (x *exchange) result(charges []Charge, complete bool, reason string) Result
 	return r
 }
 
-// addCharge adds usage at a model's price to the charges.
+// maxCharges bounds the charges of one exchange.
+const maxCharges = 32
+
+// addCharge adds what one turn of an exchange used, at a model's price. Turns
+// at the same model stay apart: each has a prompt of its own, whose length
+// chooses its price tier. Only the turns beyond a number that nobody has seen
+// are put together, and so priced as one.
 func addCharge(charges []Charge, model string, u Usage) []Charge {
-	i := slices.IndexFunc(charges, func(c Charge) bool { return c.Model == model })
-	if i < 0 {
-		u.ToolCalls = maps.Clone(u.ToolCalls)
-		return append(charges, Charge{Model: model, Usage: u})
+	if len(charges) >= maxCharges {
+		for i := range charges {
+			if charges[i].Model == model {
+				charges[i].Usage.ToolCalls = maps.Clone(charges[i].Usage.ToolCalls)
+				charges[i].Usage.ByModality = charges[i].Usage.ByModality && u.ByModality
+				charges[i].Usage.add(u)
+				return charges
+			}
+		}
 	}
-	charges[i].Usage.ByModality = charges[i].Usage.ByModality && u.ByModality
-	charges[i].Usage.add(u)
-	return charges
+	u.ToolCalls = maps.Clone(u.ToolCalls)
+	return append(charges, Charge{Model: model, Usage: u})
 }
 
 // add adds v to u.

@@ -225,7 +225,9 @@ func TestProvidersRules(t *testing.T) {
 			}
 			charges := map[string]Usage{}
 			for _, c := range got.Charges {
-				charges[c.Model] = c.Usage
+				u := charges[c.Model]
+				u.add(c.Usage)
+				charges[c.Model] = u
 			}
 			if diff := cmp.Diff(tt.charges, charges); diff != "" {
 				t.Errorf("%s\ncharges (-want +got):\n%s", tt.rule, diff)
