@@ -21,6 +21,7 @@
 //     listeners.
 //   - proxyedge: a fail-open proxy in front of a local service.
 //   - meter: the metering daemon, assembled from the rooms beneath it.
+//   - meter/transport: an http.RoundTripper that meters its own program.
 //
 // # The rooms of the meter
 //

@@ -128,7 +128,6 @@ func (c *clerk) row(rec tap.Record) ledger.Row {
 		TokensComplete: rec.Complete,
 		LatencyMS:      new(float64(rec.Latency.Microseconds()) / 1000),
 	}
-	row.Project, row.ProjectSource = c.attribute(rec)
 	if rec.HTTPStatus != 0 {
 		row.HTTPStatus = new(rec.HTTPStatus)
 	}
@@ -140,11 +139,13 @@ func (c *clerk) row(rec tap.Record) ledger.Row {
 		row.ErrorClass = new(class)
 	}
 	c.tokens(&row, rec)
+	// Before the wait for the client, as the first of a response bears its cost.
 	if cost := c.cashier.Cost(rec); cost.Known {
 		row.CostNanoUSD, row.RatesSource = new(cost.NanoUSD), new(cost.Source)
 	} else {
 		row.CostReason = new(cost.Reason)
 	}
+	row.Project, row.ProjectSource = c.attribute(rec)
 	return row
 }
 

@@ -175,6 +175,32 @@ func TestConfinedModules(t *testing.T) {
 	}
 }
 
+// A program that meters itself takes the reading and the prices of the meter
+// with it, and nothing of the daemon.
+func TestTransportIsLean(t *testing.T) {
+	rooms := []string{"meter/transport", "meter/tap", "meter/provider", "meter/pricing", "meter/internal", "internal"}
+	modules := []string{"github.com/klauspost/compress", "github.com/andybalholm/brotli"}
+	for _, goos := range systems {
+		own, moduleOf := list(t, goos)
+		found := false
+		for _, p := range own {
+			if p.rel() != "meter/transport" {
+				continue
+			}
+			found = true
+			for _, dep := range p.Deps {
+				switch m := moduleOf[dep]; {
+				case m == module && !within(relative(dep), rooms...), m != "" && m != module && !slices.Contains(modules, m):
+					t.Errorf("%s: %s", goos, describe(p, dep))
+				}
+			}
+		}
+		if !found {
+			t.Error("there is no room meter/transport")
+		}
+	}
+}
+
 func TestOnlyTheLedgerOpensDatabases(t *testing.T) {
 	for _, goos := range systems {
 		own, _ := list(t, goos)

@@ -11,28 +11,32 @@ const maxBilled = 4096
 // that waits for a background response retrieves it again and again.
 type billed struct {
 	mu   sync.Mutex
-	seen map[string]bool
+	seen map[string]bool // by a retrieval?
 	ring []string
 	next int
 }
 
-// first reports whether the response has no cost in any row yet, and notes
-// that it has one from now on. Without an id every response is a first.
-func (b *billed) first(provider, responseID string) bool {
+// first reports whether the exchange bears the response's cost, and notes that
+// one does. Without an id each does; so does each that makes a response of its
+// own, since there are servers that give all the same id. One that makes it
+// may be booked after one that retrieves it, and then the cost is booked.
+func (b *billed) first(provider, responseID string, retrieves bool) bool {
 	if responseID == "" {
 		return true
 	}
 	key := provider + " " + responseID
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.seen[key] {
-		return false
+	if byRetrieval, seen := b.seen[key]; seen {
+		b.seen[key] = byRetrieval && retrieves
+		return !retrieves && !byRetrieval
 	}
 	if b.seen == nil {
 		b.seen, b.ring = map[string]bool{}, make([]string, maxBilled)
 	}
 	delete(b.seen, b.ring[b.next])
-	b.seen[key], b.ring[b.next] = true, key
+	b.ring[b.next] = key
 	b.next = (b.next + 1) % maxBilled
+	b.seen[key] = retrieves
 	return true
 }

@@ -9,22 +9,28 @@ func TestBilledOnce(t *testing.T) {
 	var b billed
 	for _, step := range []struct {
 		provider, id string
+		retrieves    bool
 		first        bool
 	}{
-		{"openai", "resp_1", true},
-		{"openai", "resp_1", false},
-		{"azure", "resp_1", true},
-		{"openai", "", true},
-		{"openai", "", true},
+		{"openai", "resp_1", false, true},
+		{"openai", "resp_1", true, false},
+		{"openai", "resp_1", true, false},
+		{"openai", "resp_1", false, true}, // a server whose ids are all the same
+		{"azure", "resp_1", true, true},
+		{"azure", "resp_1", true, false},
+		{"azure", "resp_1", false, false}, // made it, and is booked late
+		{"azure", "resp_1", true, false},
+		{"openai", "", true, true},
+		{"openai", "", true, true},
 	} {
-		if got := b.first(step.provider, step.id); got != step.first {
-			t.Errorf("%s %q: first %v", step.provider, step.id, got)
+		if got := b.first(step.provider, step.id, step.retrieves); got != step.first {
+			t.Errorf("%s %q, retrieves %v: first %v", step.provider, step.id, step.retrieves, got)
 		}
 	}
 	for i := range maxBilled {
-		b.first("openai", "other_"+strconv.Itoa(i))
+		b.first("openai", "other_"+strconv.Itoa(i), true)
 	}
-	if !b.first("openai", "resp_1") || len(b.seen) > maxBilled {
+	if !b.first("openai", "resp_1", true) || len(b.seen) > maxBilled {
 		t.Errorf("%d responses are remembered for ever", len(b.seen))
 	}
 }

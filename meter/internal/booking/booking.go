@@ -36,7 +36,7 @@ func (c *Cashier) Cost(rec tap.Record) pricing.Cost {
 	case rec.Usage == nil:
 		return pricing.Cost{Reason: cmp.Or(rec.Reason, "the provider sent no usage")}
 	}
-	if first := c.billed.first(rec.Endpoint.Provider, rec.ResponseID); !first && rec.Endpoint.Retrieve {
+	if !c.billed.first(rec.Endpoint.Provider, rec.ResponseID, rec.Endpoint.Retrieve) {
 		return pricing.Cost{Reason: ReasonRetrieved}
 	}
 	return c.Book.Cost(rec.Endpoint.Provider, rec.Charges, rec.Tier, rec.RequestedAt)
