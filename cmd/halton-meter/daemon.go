@@ -23,6 +23,9 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if conf.Upstream, err = agents.Upstream(a.paths, conf); err != nil {
+		log.Error("daemon.upstream.ignored", "error", err.Error())
+	}
 	pool, err := roots(conf)
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/doctor"
-	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/internal/version"
 )
@@ -74,7 +73,7 @@ func (a *app) patient() (*doctor.Patient, error) {
 	return &doctor.Patient{
 		Version: version.Version, Paths: a.paths, Supervisor: a.supervisor, Tools: a.tools,
 		Getenv: os.Getenv, Now: a.now, Executable: exe,
-		RCFiles: shellenv.RCFiles(a.paths.Home, os.Getenv("SHELL"), a.paths.Program(), os.Getenv),
+		RCFiles: a.shellFiles(),
 		Health: func(ctx context.Context, port int) ([]string, error) {
 			h, err := health(ctx, port)
 			return h.Warnings, err

@@ -41,6 +41,9 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		log.Error("edge.config.ignored", "error", err.Error())
 	}
+	if conf.Upstream, err = agents.Upstream(a.paths, conf); err != nil {
+		log.Error("edge.upstream.ignored", "error", err.Error())
+	}
 	metered := &hosts{config: a.paths.Config(), now: a.now}
 	edge := &proxyedge.Edge{
 		Metered: metered.has,

@@ -24,7 +24,7 @@ func TestAKilledEdgeRefusesNobody(t *testing.T) {
 	t.Parallel()
 	const kills = 8
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.installed()
 	origin := listenAndGreet(t)
 	addr := agents.EdgeAddress(agents.EdgePort(m.paths()))
 

@@ -4,6 +4,9 @@ import (
 	"errors"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/portalloc"
 )
@@ -20,6 +23,22 @@ func (a *app) hintFor(err error, again string) string {
 		return "halton-meter init"
 	case errors.Is(err, agents.ErrEdgePortTaken):
 		return "halton-meter init gives the edge another port, or end that program; then " + again
+	case errors.Is(err, agents.ErrNoSystemProxy):
+		return "halton-meter init --apps"
+	case errors.Is(err, agents.ErrAutomaticProxy):
+		return "halton-meter init --apps leaves the system proxy alone; or turn the automatic proxy off, name the proxy in [upstream] proxy of " + a.paths.Config() + ", then " + again
+	case errors.Is(err, agents.ErrProxyPassword):
+		return "write [upstream] proxy = \"http://user:password@host:port\" into " + a.paths.Config() + " and turn the system proxy off, then " + again
+	case errors.Is(err, upstream.ErrUnusable):
+		return "unset that variable for this command, or name an http proxy in [upstream] proxy of " + a.paths.Config() + "; then " + again
+	case errors.Is(err, mactools.ErrAdmin):
+		return "an administrator must do this; halton-meter init --apps needs none"
+	case errors.Is(err, mactools.ErrNoInteraction):
+		return "macOS must ask for your password: do this at the machine's screen, not over ssh; halton-meter init --apps needs none"
+	case errors.Is(err, mactools.ErrDeclined):
+		return again + " asks again; halton-meter init --apps needs no trust in the keychain"
+	case errors.Is(err, shellenv.ErrBrokenBlock):
+		return "remove the lines of the halton-meter block from that file, then " + again
 	case errors.Is(err, launchd.ErrNoDomain):
 		return "log in at this machine's screen once (launchd keeps agents in a GUI session), then " + again
 	case errors.Is(err, launchd.ErrDisabled):

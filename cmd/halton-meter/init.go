@@ -2,61 +2,82 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
-	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 )
 
-type initCmd struct{}
-
-func (initCmd) Help() string {
-	return "It may be run again at any time: what is there is kept, what is missing is made. Only files of the meter's own are written; traffic is metered for commands that are started by \"halton-meter run\"."
+type initCmd struct {
+	Apps           bool `xor:"mode" help:"Also meter new shells and GUI programs, by environment variables."`
+	Full           bool `xor:"mode" help:"Also make the edge the macOS system proxy, and trust our root in the login keychain."`
+	EnvOnly        bool `xor:"mode" help:"Change nothing but our own files: only \"halton-meter run\" meters. The default of a first installation."`
+	GUI            bool `xor:"mode" hidden:""`
+	NonInteractive bool `help:"Never ask; what needs a password is an error."`
+	NoShellRC      bool `name:"no-shell-rc" help:"Leave the shells' start-up files alone."`
+	Clean          bool `help:"Undo everything if the self-test at the end fails, in place of mending it."`
 }
 
-func (initCmd) Run(ctx context.Context, a *app) error {
+func (initCmd) Help() string {
+	return `It may be run again at any time: what is there is kept, what is missing is made, and what the mode does not want is taken back. Without a mode's flag an installation keeps its mode. At the end it makes a metered and a passthrough request through the edge; they stay on this machine.
+
+A proxy or CA that your environment names is adopted: the meter goes through it, and its roots go into the bundle.`
+}
+
+func (c initCmd) Run(ctx context.Context, a *app) error {
+	mode := c.mode(a)
+	if err := c.allowed(ctx, a, mode); err != nil {
+		return err
+	}
 	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := a.install(ctx, true); err != nil {
-		return err
-	}
-	fmt.Println("init complete   mode: " + agents.ModeEnvOnly)
-	return nil
+	return a.setUpAs(ctx, setup{mode: mode, noShellRC: c.NoShellRC, clean: c.Clean})
 }
 
-// install does the steps of the env-only installation; verbose says so.
-func (a *app) install(ctx context.Context, verbose bool) error {
-	in, err := a.installer()
-	if err != nil {
-		return err
+// mode is the one that a flag names, else the one that is installed: whoever
+// upgrades must not lose metering without a word.
+func (c initCmd) mode(a *app) string {
+	switch {
+	case c.Apps:
+		return agents.ModeApps
+	case c.Full, c.GUI:
+		return agents.ModeFull
+	case c.EnvOnly:
+		return agents.ModeEnvOnly
 	}
-	steps := in.Steps()
-	for i, step := range steps {
-		detail, err := step.Do(ctx)
-		if err != nil {
-			return &failure{err: fmt.Errorf("set up %s: %w", step.Name, err), hint: a.hintFor(err, "halton-meter init")}
-		}
-		if verbose {
-			fmt.Printf("%d/%d %-22s %s\n", i+1, len(steps), step.Name, term.StylesFor(os.Stdout).Faint(detail))
-		}
+	if mode := a.installedMode(); mode != "" {
+		return mode
 	}
-	return nil
+	return agents.ModeEnvOnly
 }
 
-func (a *app) installer() (*agents.Installer, error) {
-	conf, err := a.config()
-	if err != nil {
-		return nil, err
+// allowed says no before anything is changed.
+func (c initCmd) allowed(ctx context.Context, a *app, mode string) error {
+	if runtime.GOOS == "darwin" && os.Getuid() == 0 {
+		return &failure{err: errors.New("set up as root: launch agents belong to a user"), hint: "run halton-meter init as yourself, without sudo"}
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
+	if mode != agents.ModeFull {
+		return nil
 	}
-	return &agents.Installer{
-		Paths: a.paths, Config: conf, Supervisor: a.supervisor, Executable: exe, Getenv: os.Getenv,
-	}, nil
+	if !a.tools.Available() {
+		return &failure{err: agents.ErrNoSystemProxy, hint: "halton-meter init --apps"}
+	}
+	if err := agents.CheckSystemProxy(ctx, a.paths, a.tools); err != nil {
+		return &failure{err: err, hint: a.hintFor(err, "halton-meter init --full")}
+	}
+	trusted, err := agents.RootTrusted(ctx, a.paths, a.tools)
+	switch {
+	case err != nil:
+		return &failure{err: err, hint: "halton-meter init --apps"}
+	case !trusted && c.NonInteractive:
+		return &failure{err: errors.New("the login keychain does not trust our root yet, and macOS asks for a password to change that"), hint: "halton-meter init --full, at the screen"}
+	case !trusted:
+		fmt.Fprintln(os.Stderr, "macOS will ask for your password once: programs that use the system proxy must trust the local certificate authority.")
+	}
+	return nil
 }

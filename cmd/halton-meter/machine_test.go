@@ -177,6 +177,16 @@ func (m *machine) haltonWith(env []string, args ...string) result {
 	return result{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
+// installed is an installation whose edge is up and whose daemon never ran.
+func (m *machine) installed() {
+	m.Helper()
+	m.must(0, "init")
+	m.must(0, "stop")
+	if err := os.Remove(m.paths().GracefulShutdown()); err != nil {
+		m.Fatal(err)
+	}
+}
+
 // must runs the program and wants the exit code.
 func (m *machine) must(code int, args ...string) result {
 	m.Helper()

@@ -46,6 +46,7 @@ type grammar struct {
 	Export    exportCmd    `cmd:"" help:"Write the ledger's rows to standard output."`
 	Pricing   pricingCmd   `cmd:"" help:"Show prices, explain a cost, price what had no price."`
 	DB        dbCmd        `cmd:"" name:"db" help:"Check, back up and recover the ledger."`
+	Rescue    rescueCmd    `cmd:"" help:"Tear everything down and set it up anew, keeping ledger, configuration and authority."`
 	Uninstall uninstallCmd `cmd:"" help:"Remove the meter from this machine."`
 	Launchctl launchctlCmd `cmd:"" passthrough:"" help:"Talk to the built-in launchd, with launchctl's arguments."`
 

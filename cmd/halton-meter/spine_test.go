@@ -129,7 +129,7 @@ func TestSpine(t *testing.T) {
 	if r := m.halton("start"); r.code != exitFailed || !strings.Contains(r.err, "halton-meter init") {
 		t.Errorf("start after uninstall: exit code %d, %s", r.code, r.err)
 	}
-	m.must(0, "init")
+	m.installed()
 	m.must(0, "uninstall", "--purge", "--include-logs", "--yes")
 	m.waitFor("every process to end", func() bool { return len(m.processes()) == 0 })
 	// The configuration was the user's, in a directory that is gone now.
@@ -310,7 +310,7 @@ func TestTakenPorts(t *testing.T) {
 func TestStaleProxyVariables(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.installed()
 	m.must(0, "launchctl", "setenv", "HTTPS_PROXY", "http://127.0.0.1:1")
 	r := m.haltonWith([]string{"HTTPS_PROXY=http://127.0.0.1:1"}, "start")
 	if r.code != 0 || !strings.Contains(r.out, "daemon healthy") {
@@ -334,7 +334,7 @@ func TestStaleProxyVariables(t *testing.T) {
 func TestTransientBootstrapFailure(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.installed()
 	log := m.refuse(3)
 	m.must(0, "start")
 	times := bootstrapTimes(t, log)
@@ -353,7 +353,7 @@ func TestTransientBootstrapFailure(t *testing.T) {
 func TestPermanentBootstrapFailure(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.installed()
 	m.refuse(1000)
 	began := time.Now()
 	r := m.must(exitFailed, "start")

@@ -54,6 +54,7 @@ type starting struct {
 	budget time.Duration
 	steps  *term.Steps
 	edge   string
+	api    string
 }
 
 func (s *starting) run(ctx context.Context) error {
@@ -77,6 +78,12 @@ func (s *starting) run(ctx context.Context) error {
 	if !s.quiet {
 		s.warnOfStaleProxy(ctx)
 	}
+	return s.bringUp(ctx)
+}
+
+// bringUp loads and starts what is set up, and waits until it is healthy. The
+// caller holds the lock.
+func (s *starting) bringUp(ctx context.Context) error {
 	if err := agents.ClearStop(s.paths); err != nil {
 		return err
 	}
@@ -95,11 +102,10 @@ func (s *starting) run(ctx context.Context) error {
 			return err
 		}
 	}
-	api, err := s.waitHealthy(ctx, kicked)
-	if err != nil {
+	if s.api, err = s.waitHealthy(ctx, kicked); err != nil {
 		return err
 	}
-	s.done("daemon healthy", fmt.Sprintf("api: %s  edge: %s", api, edgeDetail))
+	s.done("daemon healthy", fmt.Sprintf("api: %s  edge: %s", s.api, edgeDetail))
 	return nil
 }
 
@@ -144,7 +150,7 @@ func (s *starting) setUp(ctx context.Context) error {
 		return nil
 	}
 	s.steps.Waiting("setting up")
-	if err := s.install(ctx, false); err != nil {
+	if err := s.install(ctx); err != nil {
 		return err
 	}
 	s.done("set up", s.paths.State+" (mode: "+agents.ModeEnvOnly+")")

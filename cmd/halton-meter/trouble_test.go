@@ -18,7 +18,7 @@ import (
 func TestADaemonThatCannotStart(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.installed()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestAStrangerOnTheEdgesPort(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, "")
 	// Nobody else may bind 8081 for this test, so it takes what init chose.
-	m.must(0, "init")
+	m.installed()
 	port := agents.EdgePort(m.paths())
 	m.must(0, "launchctl", "bootout", m.target(agents.Edge))
 	m.waitFor("the port to be free", func() bool {
@@ -76,7 +76,7 @@ func TestAStrangerOnTheEdgesPort(t *testing.T) {
 			t.Errorf("start does not say %q:\n%s", want, r.err)
 		}
 	}
-	m.must(0, "init")
+	m.installed()
 	if moved := agents.EdgePort(m.paths()); moved == port {
 		t.Errorf("init left the edge on %d", port)
 	}
@@ -95,7 +95,7 @@ func (m *machine) target(label string) string {
 func TestStartsAtOnce(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.installed()
 	var all sync.WaitGroup
 	for range 3 {
 		all.Go(func() {

@@ -9,25 +9,37 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	xterm "golang.org/x/term"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 	"github.com/haltonlabs/halton-meter/launchd/emulator"
 )
 
 type uninstallCmd struct {
-	Purge       bool `help:"Also delete the state directory, except the ledger."`
-	IncludeLogs bool `help:"With --purge: also delete the ledger, the log of all calls."`
-	Yes         bool `help:"Do not ask."`
+	Purge       bool  `help:"Also delete the state directory, except the ledger."`
+	IncludeLogs bool  `help:"With --purge: also delete the ledger, the log of all calls."`
+	Yes         bool  `help:"Do not ask."`
+	Graceful    *bool `negatable:"" help:"Leave the edge running until you log out, so that open shells keep their connection. The default in the modes apps and full."`
 }
 
 func (uninstallCmd) Help() string {
-	return "It unloads the four launch agents and deletes their plists. Configuration, certificate authority and ledger stay, unless --purge; the ledger stays even then, unless --include-logs. Shells that still hold the proxy variable lose their connection: open new ones."
+	return "It puts back the system proxy, launchd's environment, the shell files and the keychain, unloads the launch agents and deletes their plists. Configuration, certificate authority and ledger stay, unless --purge; the ledger stays even then, unless --include-logs. With --no-graceful, shells that still hold the proxy variable lose their connection: open new ones."
+}
+
+// graceful is whether the edge stays: in env-only mode no shell holds the
+// proxy, but the programs that "run" started.
+func (c uninstallCmd) graceful(mode string) bool {
+	if c.Graceful != nil {
+		return *c.Graceful
+	}
+	return mode == agents.ModeApps || mode == agents.ModeFull
 }
 
 func (c uninstallCmd) Run(ctx context.Context, a *app) error {
@@ -53,14 +65,25 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 	defer unlock()
 	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
 	defer steps.Close()
-	if err := a.unloadAll(ctx, steps); err != nil {
+	// First what leads programs to the edge, then the edge.
+	if err := a.returnMachine(ctx, steps); err != nil {
+		return err
+	}
+	graceful := c.graceful(a.paths.Mode())
+	if err := a.unloadAll(ctx, steps, graceful); err != nil {
 		return err
 	}
 	if err := removeAll(append(a.plists(), a.paths.InstallMode(), a.paths.GracefulShutdown(),
-		a.paths.In("proxy-managed"), a.paths.In("apps-managed"))...); err != nil {
+		a.paths.ProxyManaged(), a.paths.AppsManaged())...); err != nil {
 		return err
 	}
 	steps.Done("plists removed", filepath.Dir(a.paths.Plist(agents.Daemon)))
+	if runtime.GOOS != "darwin" {
+		// Only macOS has these folders anyway. One that is not empty stays.
+		launchAgents := filepath.Dir(a.paths.Plist(agents.Daemon))
+		_ = os.Remove(launchAgents)
+		_ = os.Remove(filepath.Dir(launchAgents))
+	}
 	if !c.Purge {
 		note := "halton-meter was uninstalled at " + a.now().UTC().Format(time.RFC3339) + "; \"halton-meter init\" sets it up again.\n"
 		return atomicfile.Write(a.paths.Uninstalled(), []byte(note), 0o600)
@@ -74,12 +97,16 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 
 // unloadAll boots the jobs out. Where the supervisor's program is gone there
 // is nothing that could be loaded by it.
-func (a *app) unloadAll(ctx context.Context, steps *term.Steps) error {
+func (a *app) unloadAll(ctx context.Context, steps *term.Steps, graceful bool) error {
 	if !runnable(a.supervisor.Command[0]) {
 		return nil
 	}
 	for _, label := range agents.Labels {
 		name := agents.ShortName(label)
+		if graceful && label == agents.Edge {
+			steps.Done("edge stays", "until you log out, and passes traffic on")
+			continue
+		}
 		steps.Waiting("unloading " + name)
 		was, err := a.unload(ctx, label)
 		if err != nil {
@@ -89,10 +116,66 @@ func (a *app) unloadAll(ctx context.Context, steps *term.Steps) error {
 			steps.Done(name+" unloaded", label)
 		}
 	}
-	if a.supervisor.Name != agents.Emulator {
+	if graceful {
 		return nil
 	}
-	return emulator.Stop(ctx, a.paths.State)
+	if a.supervisor.Name == agents.Emulator {
+		if err := emulator.Stop(ctx, a.paths.State); err != nil {
+			return err
+		}
+	}
+	for _, s := range agents.Strays(ctx, a.paths) {
+		steps.Waiting(fmt.Sprintf("ending %s (process %d)", s.Name, s.PID))
+		if err := s.End(ctx, strayGrace); err != nil {
+			return err
+		}
+		steps.Done(s.Name+" ended", fmt.Sprintf("process %d, which launchd did not know", s.PID))
+	}
+	return nil
+}
+
+// strayGrace is what a process of ours that launchd does not know gets to end.
+const strayGrace = 10 * time.Second
+
+// returnMachine puts back what lies outside the state directory and leads
+// programs to the edge. It goes on after a failure, and tells all of them: each
+// thing that is back counts.
+func (a *app) returnMachine(ctx context.Context, steps *term.Steps) error {
+	var errs []error
+	if err := agents.ReturnSystemProxy(ctx, a.paths, a.tools); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := os.Stat(a.paths.AppsManaged()); err == nil && runnable(a.supervisor.Command[0]) {
+		if err := agents.ClearLoginEnvironment(ctx, a.paths, a.supervisor); err != nil {
+			errs = append(errs, err)
+		} else {
+			steps.Done("environment cleared", "of GUI programs")
+		}
+	}
+	for _, f := range a.shellFiles() {
+		changed, err := f.Remove()
+		if err != nil {
+			errs = append(errs, err)
+		} else if changed {
+			steps.Done("shell file restored", f.Path)
+		}
+	}
+	if a.paths.Mode() == agents.ModeFull {
+		if err := agents.UntrustRoot(ctx, a.paths, a.tools); err != nil {
+			errs = append(errs, err)
+		} else {
+			steps.Done("trust removed", "of the login keychain in our root")
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &failure{err: err, hint: "undo by hand what is named here, then run it again"}
+	}
+	return nil
+}
+
+// shellFiles are the start-up files that may hold our line.
+func (a *app) shellFiles() []shellenv.RCFile {
+	return shellenv.RCFiles(a.paths.Home, os.Getenv("SHELL"), a.paths.Program(), os.Getenv)
 }
 
 func runnable(program string) bool {

@@ -38,15 +38,9 @@ func TakeSystemProxy(ctx context.Context, p Paths, t mactools.Tools, now time.Ti
 	}
 	snapshot, err := readSnapshot(p)
 	if errors.Is(err, fs.ErrNotExist) {
-		snapshot, err = t.Snapshot(ctx, SystemEdge(p), now)
+		snapshot, err = takeSnapshot(ctx, p, t, now)
 		if err != nil {
 			return adopted, false, err
-		}
-		if service, found := snapshot.Automatic(); found {
-			return adopted, false, fmt.Errorf("%w (%s)", ErrAutomaticProxy, service)
-		}
-		if e, found := snapshot.Upstream(); found && e.Authenticated {
-			return adopted, false, fmt.Errorf("%w (%s:%d)", ErrProxyPassword, e.Server, e.Port)
 		}
 		data, jsonErr := json.MarshalIndent(snapshot, "", "  ")
 		if jsonErr != nil {
@@ -72,6 +66,31 @@ func TakeSystemProxy(ctx context.Context, p Paths, t mactools.Tools, now time.Ti
 		return adopted, changed, err
 	}
 	return adopted, changed, t.PointAt(ctx, SystemEdge(p))
+}
+
+// takeSnapshot reads the settings and refuses what could not be gone through,
+// or not be put back.
+func takeSnapshot(ctx context.Context, p Paths, t mactools.Tools, now time.Time) (mactools.Snapshot, error) {
+	s, err := t.Snapshot(ctx, SystemEdge(p), now)
+	if err != nil {
+		return s, err
+	}
+	if service, found := s.Automatic(); found {
+		return s, fmt.Errorf("%w (%s)", ErrAutomaticProxy, service)
+	}
+	if e, found := s.Upstream(); found && e.Authenticated {
+		return s, fmt.Errorf("%w (%s:%d)", ErrProxyPassword, e.Server, e.Port)
+	}
+	return s, nil
+}
+
+// CheckSystemProxy is nil if the system proxy can be taken, or is taken.
+func CheckSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
+	_, err := readSnapshot(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = takeSnapshot(ctx, p, t, time.Time{})
+	}
+	return err
 }
 
 // ReturnSystemProxy puts the system proxy back as it was. Without a note of
@@ -142,6 +161,15 @@ func TrustRoot(ctx context.Context, p Paths, t mactools.Tools) (asked bool, err 
 		return false, err
 	}
 	return true, t.Trust(ctx, p.root(), chain)
+}
+
+// RootTrusted reports whether the login keychain trusts our root, which may not
+// be there yet.
+func RootTrusted(ctx context.Context, p Paths, t mactools.Tools) (bool, error) {
+	if _, err := os.Stat(p.root()); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return t.Trusted(ctx, p.root(), mactools.LoginKeychain(p.Home))
 }
 
 // UntrustRoot takes that trust back.

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
@@ -34,6 +37,18 @@ type Installer struct {
 	// Getenv is the environment of the command that installs.
 	Getenv func(string) string
 
+	// Mode is the install mode, "" for [ModeEnvOnly].
+	Mode string
+	// Tools are those of macOS, for [ModeFull].
+	Tools mactools.Tools
+	// ShellFiles get our line in the modes apps and full, unless NoShellRC.
+	ShellFiles []shellenv.RCFile
+	NoShellRC  bool
+
+	// UpstreamChanged is set when the way to the providers is another than
+	// before: edge and daemon must take it up.
+	UpstreamChanged bool
+
 	edgePort int // chosen by the step "launch agents"
 }
 
@@ -43,7 +58,7 @@ type Step struct {
 	Do   func(context.Context) (string, error)
 }
 
-// Steps are the steps of an env-only installation, in order.
+// Steps are the steps of every installation, in order.
 func (in *Installer) Steps() []Step {
 	return []Step{
 		{"state directory", in.stateDirectory},
@@ -51,8 +66,9 @@ func (in *Installer) Steps() []Step {
 		{"keys", in.keys},
 		{"certificate authority", in.authority},
 		{"trust bundle", in.bundle},
+		{"upstream", func(context.Context) (string, error) { return in.adoptUpstream(time.Now()) }},
 		{"launch agents", in.plists},
-		{"install mode", in.mode},
+		{"install mode", in.WriteMode},
 		{"login agent", in.loadUserEnv},
 		{"edge", in.BringUpEdge},
 	}
@@ -111,11 +127,13 @@ func (in *Installer) bundle(context.Context) (string, error) {
 	return in.Paths.Bundle(), EnsureBundle(in.Paths, in.Config, in.Getenv)
 }
 
-func (in *Installer) mode(context.Context) (string, error) {
+// WriteMode records the install mode.
+func (in *Installer) WriteMode(context.Context) (string, error) {
 	if err := os.Remove(in.Paths.Uninstalled()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	return ModeEnvOnly, atomicfile.Write(in.Paths.InstallMode(), []byte(ModeEnvOnly+"\n"), 0o600)
+	mode := cmp.Or(in.Mode, ModeEnvOnly)
+	return mode, atomicfile.Write(in.Paths.InstallMode(), []byte(mode+"\n"), 0o600)
 }
 
 // plists writes the plists. The edge keeps the port that it has; BringUpEdge
