@@ -125,7 +125,7 @@ func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) func(context.
 		tunnel: e.newTunnel(req),
 		client: newEnd(req.client), daemon: newEnd(daemon),
 		where: d, host: req.host, port: req.port,
-		kept:    req.early,
+		early:   req.early,
 		settled: make(chan struct{}),
 	}
 	return k.run
@@ -141,12 +141,13 @@ type keeper struct {
 	host           string
 	port           int
 
-	mu        sync.Mutex // orders deadlines before the settlement
+	mu        sync.Mutex // orders deadlines and keeping before the settlement
 	settled   chan struct{}
 	committed bool
+	kept      []byte // nil once committed: a silent client may hold it for hours
 
 	// The offering goroutine's, until it has returned.
-	kept   []byte
+	early  []byte
 	gone   error // what ended the client's sending
 	notTLS bool
 }
@@ -216,8 +217,18 @@ func (k *keeper) settle(committed bool) {
 	k.committed = committed
 	if committed {
 		k.daemon.conn.SetDeadline(time.Time{})
+		k.kept = nil
 	}
 	close(k.settled)
+}
+
+// keep keeps a copy of b for the direct path, as long as it may be taken.
+func (k *keeper) keep(b []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.committed {
+		k.kept = append(k.kept, b...)
+	}
 }
 
 // arm starts the daemon's clock anew.
@@ -239,7 +250,6 @@ func (k *keeper) relayUp() {
 	if !k.committed {
 		return
 	}
-	k.kept = nil
 	switch {
 	case k.gone == nil:
 		k.tunnel.relayUp(k.client, k.daemon)
@@ -255,19 +265,22 @@ func (k *keeper) relayUp() {
 // stopped sending, or no more can be kept.
 func (k *keeper) offer() {
 	e := k.tunnel.edge
-	if len(k.kept) > 0 {
-		k.tunnel.countUp(len(k.kept))
-		if !k.forward(k.kept) {
+	offered := len(k.early)
+	if offered > 0 {
+		k.keep(k.early)
+		k.tunnel.countUp(offered)
+		if !k.forward(k.early) {
 			return
 		}
+		k.early = nil
 	}
-	for len(k.kept) < e.KeepBytes {
+	for offered < e.KeepBytes {
 		select {
 		case <-k.settled:
 			return
 		default:
 		}
-		b, n, err := k.client.next(e.KeepBytes - len(k.kept))
+		b, n, err := k.client.next(e.KeepBytes - offered)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return // woken by run
 		}
@@ -281,20 +294,22 @@ func (k *keeper) offer() {
 			}
 			return
 		}
-		k.kept = append(k.kept, b[:n]...)
-		buffers.Put(b)
+		k.keep(b[:n])
 		k.tunnel.countUp(n)
-		if !k.forward(k.kept[len(k.kept)-n:]) {
+		k.notTLS = offered == 0 && b[0] != tlsHandshake
+		offered += n
+		ok := k.forward(b[:n])
+		buffers.Put(b)
+		if !ok {
 			return
 		}
 	}
 }
 
-// forward gives the daemon what was kept last. A daemon that does not take it
+// forward gives the daemon what was read last. A daemon that does not take it
 // has failed, which run notices by the same deadline.
 func (k *keeper) forward(b []byte) bool {
-	if k.kept[0] != tlsHandshake {
-		k.notTLS = true
+	if k.notTLS {
 		k.arm(-time.Hour)
 		return false
 	}

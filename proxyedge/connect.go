@@ -1,6 +1,7 @@
 package proxyedge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,11 @@ func (e *Edge) connect(ctx context.Context, client net.Conn, h *head, early []by
 		return nil
 	}
 	client.SetDeadline(time.Time{})
-	req := &request{client: client, host: host, port: port, user: proxyUser(h), early: early}
+	req := &request{client: client, host: host, port: port, user: proxyUser(h)}
+	if len(early) > 0 {
+		// A copy: the head's buffer is not to live as long as the tunnel.
+		req.early = bytes.Clone(early)
+	}
 	through := e.passageOf(h.get(headerVia))
 	ctx = e.withPassage(ctx, through)
 	metered := !through.passed() && e.Metered != nil && e.Metered(host, port)

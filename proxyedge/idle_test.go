@@ -134,6 +134,37 @@ func descriptors() int {
 	return len(files)
 }
 
+// A client may be silent for hours after its first bytes, such as a large
+// ClientHello, and what was kept of them is of no use once the daemon answers.
+func TestCommittedTunnelsKeepNothing(t *testing.T) {
+	const tunnels, size, limit = 100, 15 << 10, 8 << 10
+	alive := func() int64 {
+		heap()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	addr := quiet(t, true)
+	openTunnel(t, addr).Close()
+	before := alive()
+	for range tunnels {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, connectHead+"\x16"+strings.Repeat("x", size)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, make([]byte, len(established)+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if per := (alive() - before) / tunnels; per > limit {
+		t.Errorf("a tunnel holds %d bytes, want at most %d", per, limit)
+	}
+}
+
 func BenchmarkTunnelSetup(b *testing.B) {
 	for name, chained := range map[string]bool{"direct": false, "chained": true} {
 		b.Run(name, func(b *testing.B) {
