@@ -138,22 +138,56 @@ func TestPagesFollowAnIndex(t *testing.T) {
 			order = "requested_at DESC, id DESC"
 		}
 		query, args := v.selectRows(conditions, args)
-		rows, err := v.db.Query("EXPLAIN QUERY PLAN "+query+" ORDER BY "+order, args...)
-		must(t, err)
-		var plan []string
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			must(t, rows.Scan(&id, &parent, &unused, &detail))
-			plan = append(plan, detail)
-		}
-		must(t, errors.Join(rows.Err(), rows.Close()))
-		text := strings.Join(plan, "\n")
-		half, _, _ := strings.Cut(text, "RIGHT")
+		plan := explain(t, v, query+" ORDER BY "+order, args)
+		half, _, _ := strings.Cut(plan, "RIGHT")
 		if !strings.Contains(half, "USING INDEX requests_by_") || strings.Contains(half, "TEMP B-TREE") {
-			t.Errorf("%+v sorts:\n%s", q, text)
+			t.Errorf("%+v sorts:\n%s", q, plan)
 		}
 	}
+	query, args := v.selectRows(countedIn, []any{"resp_1", "openai"})
+	if plan := explain(t, v, query, args); !strings.Contains(plan, "USING INDEX requests_by_response") {
+		t.Errorf("a response is looked for without its index:\n%s", plan)
+	}
+}
+
+func explain(t *testing.T, v *view, query string, args []any) string {
+	t.Helper()
+	rows, err := v.db.Query("EXPLAIN QUERY PLAN "+query, args...)
+	must(t, err)
+	var plan []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		must(t, rows.Scan(&id, &parent, &unused, &detail))
+		plan = append(plan, detail)
+	}
+	must(t, errors.Join(rows.Err(), rows.Close()))
+	return strings.Join(plan, "\n")
+}
+
+// A response is found in the journal and in the database, of its provider
+// only, and only if its tokens are known.
+func TestCounted(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, Config{Dir: dir}, quick())
+	queued, done := row("queued", 0), row("done", 1)
+	queued.ResponseID, queued.InputTokens = "resp_1", nil
+	done.ResponseID = "resp_1"
+	r, err := OpenReader(t.Context(), dir)
+	must(t, err)
+	counted := func(provider string, want bool) {
+		t.Helper()
+		if got, err := r.Counted(t.Context(), provider, "resp_1"); err != nil || got != want {
+			t.Errorf("%s: %v, %v; want %v", provider, got, err, want)
+		}
+	}
+	must(t, l.Finish(queued))
+	counted("openai", false)
+	must(t, l.Finish(done))
+	counted("openai", true)
+	counted("azure", false)
+	must(t, l.Close(t.Context()))
+	counted("openai", true)
 }
 
 // The database of every earlier release can be read before it is migrated,

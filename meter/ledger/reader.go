@@ -100,6 +100,24 @@ func (r *Reader) Row(ctx context.Context, id string) (_ *Row, err error) {
 	return &rows[0], nil
 }
 
+// Counted reports whether a row has the tokens of a provider's response.
+func (r *Reader) Counted(ctx context.Context, provider, responseID string) (found bool, err error) {
+	v, err := r.view(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	query, args := v.selectRows(countedIn, []any{responseID, provider})
+	if err := v.db.QueryRowContext(ctx, "SELECT EXISTS ("+query+")", args...).Scan(&found); err != nil {
+		return false, fmt.Errorf("look for response: %w", err)
+	}
+	return found, nil
+}
+
+// countedIn has a plus where SQLite should not take an index: half of all rows
+// may be of one provider.
+var countedIn = []string{"$response_id = ?", "+$provider = ?", "$input_tokens IS NOT NULL"}
+
 // Count returns how many rows are selected, whatever q.Limit is.
 func (r *Reader) Count(ctx context.Context, q Query) (n int64, err error) {
 	v, err := r.view(ctx)

@@ -169,6 +169,9 @@ func (r *Recovery) move(ctx context.Context, old *relic, db *database) error {
 	if failed == nil && err == nil && len(batch) > 0 {
 		store()
 	}
+	// A damaged tree may lead to one page by several ways.
+	slices.Sort(found)
+	found = slices.Compact(found)
 	r.Found = int64(len(found))
 	known = append(known, found...)
 	slices.Sort(known)

@@ -1,5 +1,6 @@
 CREATE INDEX requests_by_project ON requests (project_id, requested_at, id);
 CREATE INDEX requests_by_provider ON requests (provider, requested_at, id);
+CREATE INDEX requests_by_response ON requests (response_id) WHERE response_id IS NOT NULL;
 CREATE INDEX requests_by_time ON requests (requested_at, id);
 CREATE TABLE projects (
     id          TEXT    NOT NULL PRIMARY KEY,
