@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sdkArguments are what sdkclient and sdk.mjs take for a call, or nil if it is
@@ -64,7 +66,10 @@ func script(t *testing.T, path string) string {
 // wrote to standard output.
 func (m *machine) command(dir string, env, argv []string) string {
 	m.Helper()
-	cmd := exec.Command(argv[0], argv[1:]...)
+	// Far longer than any of them needs; a client that hangs must show in a log.
+	ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, append(append([]string(nil), m.env...), env...)
 	var errs strings.Builder
 	cmd.Stderr = &errs
