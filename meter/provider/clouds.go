@@ -53,6 +53,7 @@ var vertexRoutes = slices.Concat(
 	geminiMethods("/publishers/google/models"),
 	geminiMethods(vertexLocation+"/publishers/google/models"),
 	[]route{
+		post(vertexLocation+"/publishers/google/models/{model}:predict", FormatGemini, KindEmbedding),
 		// Counting tokens is free, and looks like a model.
 		post(vertexLocation+"/publishers/anthropic/models/count-tokens:rawPredict", unmetered, KindOther),
 		post(vertexLocation+"/publishers/anthropic/models/{model}:rawPredict", FormatAnthropicMessages, KindChat),

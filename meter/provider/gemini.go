@@ -23,6 +23,8 @@ type gemini struct {
 	queries map[string]bool
 	// whole: the body, if it is not a stream, was.
 	whole bool
+	// counted: the answer only says how many tokens there would be.
+	counted bool
 }
 
 // geminiCounts are the counts of a usage object.
@@ -81,12 +83,27 @@ func (p *gemini) readObject(status int, object []byte) bool {
 			if !isNull(value) && p.keepRaw(value) {
 				p.readUsage(value)
 			}
+		case "totalTokens":
+			// https://ai.google.dev/api/tokens: "free of charge".
+			p.counted = true
+		case "predictions":
+			elements(value, p.readPrediction)
 		case "error":
 			if !isNull(value) {
 				p.fail(status, value)
 			}
 		}
 	})
+}
+
+// readPrediction adds up an embedding of Vertex AI's older method, predict. See
+// https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api.
+func (p *gemini) readPrediction(prediction []byte) {
+	var n int64
+	if p.count(&n, "token_count", member(member(member(prediction, "embeddings"), "statistics"), "token_count")) {
+		p.counts.named, p.counts.inTold = true, true
+		p.counts.prompt = min(p.counts.prompt+n, maxCount)
+	}
 }
 
 // readCandidate notes the searches that an answer is grounded on.
@@ -204,6 +221,8 @@ func (p *gemini) Result(eof bool) Result {
 		switch {
 		case p.errorClass != "":
 			return x.result(nil, false, "the provider answered with an error")
+		case p.counted && p.whole:
+			return x.result([]Charge{{Model: cmp.Or(x.model, x.requested), Usage: Usage{ByModality: true}}}, true, "")
 		case !ended || !p.stream && !p.whole:
 			return x.result(nil, false, "the response broke off before its usage")
 		}

@@ -30,6 +30,18 @@ func TestGeminiRules(t *testing.T) {
 			want:     &answer,
 		},
 		{
+			name:     "counting tokens is free",
+			rule:     "ai.google.dev/api/tokens: no charge; the row says that nothing was used",
+			response: `{"totalTokens":31,"promptTokensDetails":[{"modality":"TEXT","tokenCount":31}]}`,
+			want:     &Usage{ByModality: true},
+		},
+		{
+			name:     "embeddings of Vertex AI's predict",
+			rule:     "cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api: statistics.token_count of each",
+			response: `{"predictions":[{"embeddings":{"values":[0.5],"statistics":{"truncated":false,"token_count":6}}},{"embeddings":{"statistics":{"token_count":4}}}]}`,
+			want:     &Usage{Input: 10, ByModality: true},
+		},
+		{
 			name:     "the cache is inside the prompt",
 			rule:     "ai.google.dev/api/generate-content: promptTokenCount includes the cached content",
 			response: `{"usageMetadata":{"promptTokenCount":3520,"cachedContentTokenCount":3512,"candidatesTokenCount":2,"thoughtsTokenCount":42,"totalTokenCount":3564}}`,

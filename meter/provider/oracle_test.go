@@ -215,6 +215,9 @@ func geminiOracle(docs []object) *Usage {
 		}
 	}
 	if usage == nil {
+		if docs[0]["totalTokens"] != nil {
+			return &Usage{ByModality: true} // counting tokens is free of charge
+		}
 		return nil
 	}
 	tokens := func(modality, name string) (n int64) {

@@ -137,7 +137,8 @@ func TestRecordings(t *testing.T) {
 				}
 				metered++
 				want := oracle(t, r)
-				if found := want.usage != nil || nullUsage.MatchString(r.ResponseBody); found != r.Usage {
+				counted := strings.Contains(r.URL, ":countTokens")
+				if found := want.usage != nil && !counted || nullUsage.MatchString(r.ResponseBody); found != r.Usage {
 					t.Fatalf("the oracle finds %+v; the body has a usage: %v", want, r.Usage)
 				}
 				if (got.ErrorClass != "") != want.failed {
@@ -163,7 +164,7 @@ func TestRecordings(t *testing.T) {
 				if diff := cmp.Diff(want.nanoUSD, cost); diff != "" {
 					t.Errorf("reported cost (-oracle +parser):\n%s", diff)
 				}
-				if !json.Valid(got.RawUsage) {
+				if !json.Valid(got.RawUsage) && !counted {
 					t.Errorf("raw usage = %s", got.RawUsage)
 				}
 			})

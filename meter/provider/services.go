@@ -123,7 +123,7 @@ var ollamaRoutes = []route{
 	post("/api/embed", FormatOllama, KindEmbedding),
 }
 
-// geminiMethods leaves out countTokens, which is free.
+// geminiMethods are a model's methods. countTokens is free, and has its row.
 func geminiMethods(models string) []route {
 	stream := post(models+"/{model}:streamGenerateContent", FormatGemini, KindChat)
 	stream.stream = true
@@ -132,6 +132,7 @@ func geminiMethods(models string) []route {
 		stream,
 		post(models+"/{model}:embedContent", FormatGemini, KindEmbedding),
 		post(models+"/{model}:batchEmbedContents", FormatGemini, KindEmbedding),
+		post(models+"/{model}:countTokens", FormatGemini, KindOther),
 	}
 }
 
