@@ -76,7 +76,6 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/http/httputil"
 	"sync"
 	"sync/atomic"
@@ -135,8 +134,9 @@ type Interceptor struct {
 	tls      *tls.Config
 	upstream *upstream
 	proxy    *httputil.ReverseProxy
-	server   *http.Server
-	queue    *queue
+	// h1 and h2 serve the clients of each version of HTTP: they say goodbye in
+	// different ways.
+	h1, h2 *service
 
 	bypass bypass
 	counts counts
@@ -215,9 +215,7 @@ func (i *Interceptor) setup() {
 		}
 		i.upstream = newUpstream(i.Dial, i.RootCAs)
 		i.proxy = i.newProxy()
-		i.queue = newQueue()
-		i.server = i.newServer()
-		i.drain.work(func() { i.server.Serve(i.queue) }) // until Shutdown closes the queue
+		i.h1, i.h2 = i.newService(), i.newService()
 	})
 }
 
@@ -250,7 +248,7 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 	switch {
 	case err == nil:
 		i.counts.intercepted.Add(1)
-		if t.SetDeadline(noDeadline) == nil && i.queue.put(secure) {
+		if t.SetDeadline(noDeadline) == nil && i.enqueue(t, secure) {
 			<-t.done
 		}
 		if t.requests.Load() == 0 {
@@ -266,13 +264,25 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 	}
 }
 
+// enqueue reports whether a server took the connection. Either can serve both
+// versions of HTTP, and the first one takes connections for longer.
+func (i *Interceptor) enqueue(t *tunnel, secure *tls.Conn) bool {
+	if secure.ConnectionState().NegotiatedProtocol == "h2" {
+		t.h2.Store(secure)
+		if i.h2.queue.put(secure) {
+			return true
+		}
+	}
+	return i.h1.queue.put(secure)
+}
+
 // handlePlain serves a tunnel whose client speaks HTTP in clear. There is no
 // certificate of ours that it could reject, and no blind tunnel for it, since
 // the provider expects TLS: Admit refuses what is not to be intercepted.
 func (i *Interceptor) handlePlain(t *tunnel) {
 	t.ours = true
 	i.counts.plain.Add(1)
-	if i.queue.put(t) {
+	if i.h1.queue.put(t) {
 		<-t.done
 	}
 }

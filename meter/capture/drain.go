@@ -20,6 +20,13 @@ const quiet = time.Second
 // gives a client a second to act on a GOAWAY.
 const farewellTime = 2 * time.Second
 
+// goAwayTime is how long after its GOAWAY an HTTP/2 connection that was idle,
+// and still is, reads its end. Some clients, Go's among them, keep such a
+// connection until then. Only our direction is closed, so that what a client
+// sends meanwhile meets no reset, which could overtake the GOAWAY; by that
+// frame it knows that nobody has seen it (RFC 9113, section 6.8).
+const goAwayTime = 100 * time.Millisecond
+
 // drain knows every tunnel, and when the last exchange ended.
 type drain struct {
 	mu       sync.Mutex
@@ -200,20 +207,29 @@ func (d *drain) finish() (left []*tunnel, active int) {
 func (i *Interceptor) Shutdown(ctx context.Context) error {
 	i.setup()
 	i.drain.start()
+	// HTTP/2 can say goodbye at once: what is under way goes on, and what
+	// comes is sent elsewhere by the client.
+	servers, closed := context.WithCancel(ctx)
+	var goodbyes sync.WaitGroup
+	goodbyes.Go(func() { i.h2.Shutdown(servers) })
+	i.hasten()
 	settled := i.drain.await(ctx, i.drain.settled)
 
-	// All that is left is idle, or out of time: say goodbye where the
-	// protocol can.
+	// All that is left is idle, or out of time.
+	goodbyes.Go(func() { i.h1.Shutdown(servers) })
 	farewell, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
-	if err := i.server.Shutdown(farewell); err != nil {
-		i.Logger.Info("capture.drain.unfinished", "error", err)
+	if !i.drain.await(farewell, i.drain.empty) {
+		i.Logger.Info("capture.drain.unfinished")
 	}
 	left, active := i.drain.finish()
 	for _, t := range left {
 		t.Close()
 	}
-	i.server.Close()
+	closed()
+	goodbyes.Wait()
+	i.h1.Close()
+	i.h2.Close()
 	i.stop()
 	i.drain.await(context.Background(), i.drain.empty)
 	i.drain.workers.Wait()
@@ -222,6 +238,30 @@ func (i *Interceptor) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("drain: %d exchanges cut: %w", active, context.Cause(ctx))
 	}
 	return nil
+}
+
+// hasten ends the HTTP/2 connections on which nothing is under way.
+func (i *Interceptor) hasten() {
+	idle := make(map[*tunnel]int64)
+	i.drain.mu.Lock()
+	for t := range i.drain.tunnels {
+		if t.h2.Load() != nil && t.active.Load() == 0 {
+			idle[t] = t.requests.Load()
+		}
+	}
+	i.drain.mu.Unlock()
+	i.drain.work(func() {
+		select {
+		case <-time.After(goAwayTime):
+		case <-i.base.Done():
+			return
+		}
+		for t, requests := range idle {
+			if t.active.Load() == 0 && t.requests.Load() == requests {
+				t.h2.Load().CloseWrite() // fails if the client is gone
+			}
+		}
+	})
 }
 
 // queue hands connections whose handshake is done to an http.Server.

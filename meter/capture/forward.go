@@ -18,6 +18,18 @@ import (
 // itself, so it is above what any provider accepts.
 const maxHead = 1 << 20
 
+// service is an http.Server and the queue from which it takes connections.
+type service struct {
+	*http.Server
+	queue *queue
+}
+
+func (i *Interceptor) newService() *service {
+	s := &service{i.newServer(), newQueue()}
+	i.drain.work(func() { s.Serve(s.queue) }) // until Shutdown closes the queue
+	return s
+}
+
 // newServer serves the clients of all tunnels. It has no time limits: a client
 // may think between requests, and a model within a response, for as long as
 // it likes.

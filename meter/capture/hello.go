@@ -38,6 +38,8 @@ type tunnel struct {
 	reason string // why not
 	leaf   *tls.Certificate
 
+	h2 atomic.Pointer[tls.Conn] // over it, once it is known to carry HTTP/2
+
 	requests atomic.Int64 // that ever began
 	active   atomic.Int64 // that are being served
 	doomed   atomic.Bool  // to be closed when none is

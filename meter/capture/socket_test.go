@@ -162,7 +162,9 @@ func TestSocketRefused(t *testing.T) {
 // the daemon drains, and one with a response under way when that is over.
 func TestSocketDrain(t *testing.T) {
 	r, _, _ := newSocketRig(t, socketProvider(t, func(conn net.Conn, br *bufio.Reader) {
-		br.Discard(len(textFrame(askFrame)))
+		if _, err := br.Discard(len(textFrame(askFrame))); err != nil {
+			return
+		}
 		io.WriteString(conn, textFrame(`{"type":"response.created","response":{"id":"r1"}}`))
 		if _, err := br.Discard(len(textFrame("go on"))); err == nil {
 			io.WriteString(conn, textFrame(answerFrame))
