@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"sync"
@@ -169,4 +170,24 @@ func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 	if charges, err := json.Marshal(rec.Charges); err == nil {
 		row.Charges = charges
 	}
+}
+
+// billedTimeout bounds the look for an earlier row of a response.
+const billedTimeout = 5 * time.Second
+
+// billed reports whether the ledger has the tokens of a response.
+func (d *daemon) billed(provider, responseID string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), billedTimeout)
+	defer cancel()
+	r, err := ledger.OpenReader(ctx, d.Dir)
+	if err != nil {
+		d.Logger.Warn("ledger.response.unknown", "error", err)
+		return false
+	}
+	defer r.Close()
+	found, err := r.Counted(ctx, provider, responseID)
+	if err != nil {
+		d.Logger.Warn("ledger.response.unknown", "error", err)
+	}
+	return found
 }

@@ -15,6 +15,8 @@ const (
 	// word before that counts as a refusal: one that opens connections ahead
 	// of its need does so too.
 	guessesToLearn = 3
+	// maxLessons is far above the number of programs that a user has.
+	maxLessons = 256
 )
 
 // learned knows which programs do not trust our certificate for which host. A
@@ -23,6 +25,8 @@ const (
 type learned struct {
 	mu      sync.Mutex
 	lessons map[lessonKey]*lesson
+
+	file *lessonFile // nil: nothing survives a restart
 }
 
 type lessonKey struct{ host, program string }
@@ -43,6 +47,7 @@ func (l *learned) rejected(host, program string, sure bool) bool {
 	key := lessonKey{host, program}
 	le := l.lessons[key]
 	if le == nil {
+		l.makeRoom()
 		le = &lesson{}
 		l.lessons[key] = le
 	}
@@ -51,14 +56,35 @@ func (l *learned) rejected(host, program string, sure bool) bool {
 		return false
 	}
 	le.until = time.Now().Add(learnedFor)
+	l.save()
 	return true
+}
+
+// makeRoom forgets a lesson if there are too many: the one that would be
+// forgotten first.
+func (l *learned) makeRoom() {
+	if len(l.lessons) < maxLessons {
+		return
+	}
+	first := lessonKey{}
+	for key, le := range l.lessons {
+		if f := l.lessons[first]; f == nil || le.until.Before(f.until) {
+			first = key
+		}
+	}
+	delete(l.lessons, first)
 }
 
 // trusted notes that the program took our certificate for the host.
 func (l *learned) trusted(host, program string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.lessons, lessonKey{host, program})
+	key := lessonKey{host, program}
+	le := l.lessons[key]
+	delete(l.lessons, key)
+	if le != nil && !le.until.IsZero() {
+		l.save()
+	}
 }
 
 // passes reports whether the program's tunnels to the host go past us.

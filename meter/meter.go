@@ -150,6 +150,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 			d.ports.Close()
 		}
 	}()
+	d.learned.restore(c.Dir, c.Logger)
 	d.ledger, err = ledger.Open(ctx, ledger.Config{Dir: c.Dir, KeepDays: c.KeepDays, Logger: c.Logger})
 	if err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func open(ctx context.Context, c Config) (_ *daemon, err error) {
 	d.clerk = &clerk{
 		projects: projects,
 		clients:  d.clients,
-		cashier:  booking.Cashier{Book: c.Prices},
+		cashier:  booking.Cashier{Book: c.Prices, Billed: d.billed},
 		ledger:   d.ledger,
 		log:      c.Logger,
 	}

@@ -115,6 +115,7 @@ func (d *daemon) drain(ctx context.Context) error {
 	defer cancel()
 	err := d.tap.Close(store)
 	err = errors.Join(err, d.closeLedger(store))
+	d.learned.close()
 	d.Logger.Info("daemon.drain.end", "duration_ms", time.Since(began).Milliseconds(), "error", errorText(err))
 	return err
 }

@@ -31,12 +31,36 @@ func (b *billed) first(provider, responseID string, retrieves bool) bool {
 		b.seen[key] = byRetrieval && retrieves
 		return !retrieves && !byRetrieval
 	}
+	b.note(key, retrieves)
+	return true
+}
+
+// note remembers a response in the place of the oldest one.
+func (b *billed) note(key string, byRetrieval bool) {
 	if b.seen == nil {
 		b.seen, b.ring = map[string]bool{}, make([]string, maxBilled)
 	}
 	delete(b.seen, b.ring[b.next])
 	b.ring[b.next] = key
 	b.next = (b.next + 1) % maxBilled
-	b.seen[key] = retrieves
-	return true
+	b.seen[key] = byRetrieval
+}
+
+// recall asks earlier about a response that is not remembered, and remembers
+// it if that one knows it. The lock is not held meanwhile: earlier may look
+// into a database.
+func (b *billed) recall(provider, responseID string, earlier func(provider, responseID string) bool) {
+	key := provider + " " + responseID
+	known := func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		_, seen := b.seen[key]
+		return seen
+	}
+	if known() || !earlier(provider, responseID) || known() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.note(key, false)
 }

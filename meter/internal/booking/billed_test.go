@@ -34,3 +34,27 @@ func TestBilledOnce(t *testing.T) {
 		t.Errorf("%d responses are remembered for ever", len(b.seen))
 	}
 }
+
+// What another process booked is asked for once, and only if nobody here knows.
+func TestBilledBefore(t *testing.T) {
+	var b billed
+	asked := 0
+	earlier := func(_, id string) bool { asked++; return id == "old" }
+	for range 2 {
+		b.recall("openai", "old", earlier)
+		if b.first("openai", "old", true) {
+			t.Error("an earlier process booked it")
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times, want once", asked)
+	}
+	b.recall("openai", "new", earlier)
+	if !b.first("openai", "new", true) {
+		t.Error("nobody booked it")
+	}
+	b.recall("openai", "new", earlier)
+	if b.first("openai", "new", true) || asked != 2 {
+		t.Errorf("it is booked, and asked for %d times", asked)
+	}
+}

@@ -5,7 +5,8 @@
 //	status, class := booking.Status(record)
 //	cost := cashier.Cost(record)
 //
-// It keeps in memory which responses were billed, and nothing else.
+// It keeps in memory which responses were billed, and nothing else; what was
+// before that, Cashier.Billed knows.
 package booking
 
 import (
@@ -24,6 +25,10 @@ const ReasonRetrieved = "the response was retrieved again; an earlier row bears 
 type Cashier struct {
 	// Book has the prices. Required.
 	Book *pricing.Book
+	// Billed reports whether a response was booked before this Cashier came.
+	// It is asked about one that is retrieved and not remembered; nil says
+	// that none was.
+	Billed func(provider, responseID string) bool
 
 	billed billed
 }
@@ -35,6 +40,9 @@ func (c *Cashier) Cost(rec tap.Record) pricing.Cost {
 		return pricing.Cost{Reason: "there was no response"}
 	case rec.Usage == nil:
 		return pricing.Cost{Reason: cmp.Or(rec.Reason, "the provider sent no usage")}
+	}
+	if c.Billed != nil && rec.Endpoint.Retrieve && rec.ResponseID != "" {
+		c.billed.recall(rec.Endpoint.Provider, rec.ResponseID, c.Billed)
 	}
 	if !c.billed.first(rec.Endpoint.Provider, rec.ResponseID, rec.Endpoint.Retrieve) {
 		return pricing.Cost{Reason: ReasonRetrieved}
