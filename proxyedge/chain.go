@@ -1,6 +1,7 @@
 package proxyedge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,12 +123,11 @@ func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) func(context.
 		return nil
 	}
 	k := &keeper{
-		tunnel: e.newTunnel(req),
-		client: newEnd(req.client), daemon: newEnd(daemon),
-		where: d, host: req.host, port: req.port,
-		early:   req.early,
-		settled: make(chan struct{}),
+		tunnel: e.newTunnel(req), where: d, host: req.host, port: req.port,
+		kept: req.early, unsent: req.early, offered: len(req.early),
 	}
+	k.tunnel.reach(daemon)
+	k.tunnel.countUp(k.offered)
 	return k.run
 }
 
@@ -135,55 +135,94 @@ func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) func(context.
 // the client's bytes to the daemon and keeps them; the other waits for the
 // daemon's first byte and settles.
 type keeper struct {
-	tunnel         *tunnel
-	client, daemon *end
-	where          Daemon
-	host           string
-	port           int
+	tunnel *tunnel // its far end is the daemon
+	where  Daemon
+	host   string
+	port   int
 
-	mu        sync.Mutex // orders deadlines and keeping before the settlement
-	settled   chan struct{}
-	committed bool
-	kept      []byte // nil once committed: a silent client may hold it for hours
+	mu      sync.Mutex // orders deadlines and keeping before the settlement
+	settled chan struct{}
+	outcome outcome
+	kept    []byte // nil once committed: a silent client may hold it for hours
 
 	// The offering goroutine's, until it has returned.
-	early  []byte
-	gone   error // what ended the client's sending
-	notTLS bool
+	offered int    // how much was read of the client
+	unsent  []byte // the end of it, which the daemon has not got
+	gone    error  // what ended the client's sending
+	notTLS  bool
 }
 
-func (k *keeper) run(ctx context.Context) {
-	defer k.tunnel.end()
-	stop := context.AfterFunc(ctx, func() { k.daemon.conn.Close() })
-	defer stop()
+// outcome is what became of an offer.
+type outcome int
 
-	var up sync.WaitGroup
-	up.Go(func() { k.relayUp() })
-	b, n, err := k.daemon.next(bufferSize)
-	k.settle(err == nil)
-	if err == nil {
-		k.tunnel.tally.metering()
-		k.tunnel.edge.counts.on(true)
-		_, err := k.client.conn.Write(b[:n])
-		buffers.Put(b)
-		if err != nil {
-			reset(k.client.conn)
-			reset(k.daemon.conn)
-		} else {
-			k.tunnel.countDown(n)
-			k.tunnel.relayDown(k.client, k.daemon)
-		}
-		up.Wait()
-		k.client.conn.Close()
-		k.daemon.conn.Close()
+const (
+	committed   outcome = iota
+	lost                // the daemon has failed
+	interrupted         // by an upgrade: it is offered anew
+)
+
+func (k *keeper) run(ctx context.Context) {
+	t := k.tunnel
+	defer t.end()
+	stop := context.AfterFunc(ctx, func() { t.far.conn.Close() })
+	defer stop()
+	t.guest.attend(t.interrupt)
+	why, ok := k.offerAll(ctx)
+	if ok {
+		t.client.conn.Close()
+		t.far.conn.Close()
 		return
 	}
+	t.far.conn.Close()
+	k.goDirect(ctx, why)
+}
 
-	k.daemon.conn.Close()
-	k.client.conn.SetReadDeadline(time.Unix(1, 0))
-	up.Wait()
-	k.client.conn.SetReadDeadline(time.Time{})
-	k.goDirect(ctx, err)
+// offerAll returns true at the end of a tunnel that was committed, else why it
+// was not.
+func (k *keeper) offerAll(ctx context.Context) (why error, ok bool) {
+	t := k.tunnel
+	for {
+		k.settled = make(chan struct{})
+		var up sync.WaitGroup
+		up.Go(k.relayUp)
+		b, n, err := t.far.next(bufferSize)
+		switch {
+		case err == nil:
+			t.downward.pending = bytes.Clone(b[:n])
+			buffers.Put(b)
+			t.countDown(n)
+			k.settle(committed)
+			t.tally.metering()
+			t.edge.counts.on(true)
+			t.relayDown()
+			up.Wait()
+			if t.rest(ctx) {
+				t.run(ctx)
+			}
+			return nil, true
+		case t.guest.interrupted(err):
+			k.settle(interrupted)
+			up.Wait()
+			if k.notTLS || k.gone != nil && !errors.Is(k.gone, io.EOF) ||
+				!t.guest.rest(ctx, k.parcel(), k.resume) {
+				return err, false
+			}
+		default:
+			k.settle(lost)
+			t.guest.deadline(func() { t.client.conn.SetReadDeadline(longAgo) })
+			up.Wait()
+			t.guest.deadline(func() { t.client.conn.SetReadDeadline(time.Time{}) })
+			return err, false
+		}
+	}
+}
+
+// resume sets the deadlines after an interruption.
+func (k *keeper) resume() {
+	k.tunnel.settle()
+	if k.offered > 0 || k.gone != nil {
+		k.tunnel.far.conn.SetDeadline(time.Now().Add(k.tunnel.edge.CommitTimeout))
+	}
 }
 
 // goDirect repairs a chain that failed before its commit point. The client
@@ -192,7 +231,7 @@ func (k *keeper) goDirect(ctx context.Context, why error) {
 	t, e := k.tunnel, k.tunnel.edge
 	if k.gone != nil || ctx.Err() != nil {
 		t.tally.abort()
-		k.client.conn.Close()
+		t.client.conn.Close()
 		return
 	}
 	not := &unmetered{ReasonNotTLS, errNotTLS}
@@ -200,35 +239,58 @@ func (k *keeper) goDirect(ctx context.Context, why error) {
 		not = &unmetered{ReasonChainFailed, fmt.Errorf("wait for daemon's first byte: %w", why)}
 		e.chainFailed(ctx, k.where, k.host, not)
 	}
-	upstream, err := e.dialDirect(ctx, k.host, k.port)
-	if err != nil {
-		t.tally.fail()
-		e.log.Info("edge.dial.failed", "host", k.host, "err", err)
-		reset(k.client.conn)
-		return
-	}
-	t.tally.passthrough(not)
-	t.direct(ctx, k.client.conn, upstream, k.kept)
+	k.repair(ctx, not)
 }
 
-func (k *keeper) settle(committed bool) {
+// repair dials the destination. An upgrade interrupts it, and it is begun anew.
+func (k *keeper) repair(ctx context.Context, not *unmetered) {
+	t, e := k.tunnel, k.tunnel.edge
+	for {
+		dialing, cancel := context.WithCancel(ctx)
+		t.guest.attend(cancel)
+		upstream, err := e.dialDirect(dialing, k.host, k.port)
+		broke := err != nil && dialing.Err() != nil && t.guest.isWoken()
+		cancel()
+		switch {
+		case broke && t.guest.rest(ctx, k.lostParcel(not), func() { t.client.conn.SetDeadline(time.Time{}) }):
+			continue
+		case err != nil:
+			t.tally.fail()
+			e.log.Info("edge.dial.failed", "host", k.host, "err", err)
+			reset(t.client.conn)
+			return
+		}
+		t.tally.passthrough(not)
+		t.reach(upstream)
+		t.upward.pending = k.kept
+		t.run(ctx)
+		return
+	}
+}
+
+func (k *keeper) settle(o outcome) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.committed = committed
-	if committed {
-		k.daemon.conn.SetDeadline(time.Time{})
+	k.outcome = o
+	if o == committed {
+		k.tunnel.guest.deadline(func() { k.tunnel.far.conn.SetDeadline(time.Time{}) })
 		k.kept = nil
 	}
 	close(k.settled)
 }
 
-// keep keeps a copy of b for the direct path, as long as it may be taken.
+// keep keeps a copy of b for the direct path, as long as that may be taken.
 func (k *keeper) keep(b []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.committed {
-		k.kept = append(k.kept, b...)
+	select {
+	case <-k.settled:
+		if k.outcome == committed {
+			return
+		}
+	default:
 	}
+	k.kept = append(k.kept, b...)
 }
 
 // arm starts the daemon's clock anew.
@@ -238,7 +300,7 @@ func (k *keeper) arm(timeout time.Duration) {
 	select {
 	case <-k.settled:
 	default:
-		k.daemon.conn.SetDeadline(time.Now().Add(timeout))
+		k.tunnel.guest.deadline(func() { k.tunnel.far.conn.SetDeadline(time.Now().Add(timeout)) })
 	}
 }
 
@@ -247,47 +309,43 @@ func (k *keeper) arm(timeout time.Duration) {
 func (k *keeper) relayUp() {
 	k.offer()
 	<-k.settled
-	if !k.committed {
+	if k.outcome != committed {
 		return
 	}
+	t := k.tunnel
+	t.upward.pending, k.unsent = k.unsent, nil
 	switch {
 	case k.gone == nil:
-		k.tunnel.relayUp(k.client, k.daemon)
+		t.relayUp()
 	case errors.Is(k.gone, io.EOF):
-		k.tunnel.finish(k.daemon, k.client)
+		t.upward.ended = true
+		t.finish(t.far, t.client)
 	default:
-		reset(k.client.conn)
-		reset(k.daemon.conn)
+		t.stop(k.gone)
 	}
 }
 
 // offer forwards and keeps until the matter is settled, the client has
 // stopped sending, or no more can be kept.
 func (k *keeper) offer() {
-	e := k.tunnel.edge
-	offered := len(k.early)
-	if offered > 0 {
-		k.keep(k.early)
-		k.tunnel.countUp(offered)
-		if !k.forward(k.early) {
-			return
-		}
-		k.early = nil
+	e, t := k.tunnel.edge, k.tunnel
+	if len(k.unsent) > 0 && !k.forward(k.unsent) {
+		return
 	}
-	for offered < e.KeepBytes {
+	for k.offered < e.KeepBytes && k.gone == nil {
 		select {
 		case <-k.settled:
 			return
 		default:
 		}
-		b, n, err := k.client.next(e.KeepBytes - offered)
+		b, n, err := t.client.next(e.KeepBytes - k.offered)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return // woken by run
 		}
 		if err != nil {
 			k.gone = err
 			if errors.Is(err, io.EOF) {
-				closeWrite(k.daemon.conn)
+				closeWrite(t.far.conn)
 				k.arm(e.CommitTimeout)
 			} else {
 				k.arm(-time.Hour) // reset: nobody waits any more
@@ -295,9 +353,9 @@ func (k *keeper) offer() {
 			return
 		}
 		k.keep(b[:n])
-		k.tunnel.countUp(n)
-		k.notTLS = offered == 0 && b[0] != tlsHandshake
-		offered += n
+		t.countUp(n)
+		k.notTLS = k.offered == 0 && b[0] != tlsHandshake
+		k.offered += n
 		ok := k.forward(b[:n])
 		buffers.Put(b)
 		if !ok {
@@ -315,7 +373,11 @@ func (k *keeper) forward(b []byte) bool {
 	}
 	timeout := k.tunnel.edge.CommitTimeout
 	k.arm(timeout)
-	_, err := k.daemon.conn.Write(b)
+	n, err := k.tunnel.far.conn.Write(b)
+	k.unsent = nil
+	if n < len(b) {
+		k.unsent = bytes.Clone(b[n:])
+	}
 	k.arm(timeout) // counts from the last byte forwarded
 	return err == nil
 }

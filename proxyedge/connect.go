@@ -23,6 +23,7 @@ const tlsHandshake = 0x16
 // request is what a client asks for: a tunnel, or, if plain, one exchange.
 type request struct {
 	client net.Conn
+	guest  *guest
 	host   string
 	port   int
 	user   string
@@ -33,20 +34,30 @@ type request struct {
 
 func (r *request) authority() string { return joinAuthority(r.host, r.port) }
 
-// serveConn reads one head and answers it. Tunnels go on in a goroutine of
-// their own, so that the head's buffer and the grown stack are not held for
-// the hours that a tunnel may last.
+// serveConn serves a client that is new.
 func (e *Edge) serveConn(ctx context.Context, client net.Conn, w *web, serving *sync.WaitGroup) {
+	e.serveClient(ctx, e.crowd.enter(), client, nil, w, serving)
+}
+
+// serveClient reads one head, of which some may have been read, and answers
+// it. Tunnels go on in a goroutine of their own, so that the head's buffer and
+// the grown stack are not held for the hours that a tunnel may last.
+func (e *Edge) serveClient(ctx context.Context, g *guest, client net.Conn, read []byte, w *web, serving *sync.WaitGroup) {
+	var run func(context.Context)
+	defer func() {
+		if run == nil {
+			g.leave()
+		}
+	}()
 	defer e.survive(client)
 	e.counts.begin()
 	stop := context.AfterFunc(ctx, func() { client.Close() })
-
-	run := e.route(ctx, client, w)
-	if run == nil {
+	if run = e.route(ctx, g, client, read, w); run == nil {
 		stop()
 		return
 	}
 	serving.Go(func() {
+		defer g.leave()
 		defer stop()
 		defer e.survive(client)
 		run(ctx)
@@ -62,12 +73,41 @@ func (e *Edge) survive(client net.Conn) {
 }
 
 // route answers the first request and returns what is to run on, or nil after
-// it has closed the connection.
-func (e *Edge) route(ctx context.Context, client net.Conn, w *web) func(context.Context) {
+// it has closed the connection. Until something is answered, an upgrade that
+// comes between is survived by what was read so far: the next program begins
+// anew with it, and so does this one if the upgrade fails.
+func (e *Edge) route(ctx context.Context, g *guest, client net.Conn, read []byte, w *web) func(context.Context) {
+	for {
+		run, left := e.tryRoute(ctx, g, client, read, w)
+		if left == nil {
+			return run
+		}
+		if !g.rest(ctx, &parcel{Kind: kindClient, conns: handles(client), up: left}, func() { client.SetDeadline(time.Time{}) }) {
+			client.Close()
+			return nil
+		}
+		read = left
+	}
+}
+
+// tryRoute returns what was read if it was interrupted.
+func (e *Edge) tryRoute(ctx context.Context, g *guest, client net.Conn, read []byte, w *web) (run func(context.Context), left []byte) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	client.SetDeadline(time.Now().Add(e.HeadTimeout))
-	raw, early, err := readHead(client, e.MaxHead)
+	g.attend(func() { client.SetReadDeadline(longAgo); cancel() })
+	if _, ok := client.(*net.TCPConn); !ok {
+		g.immovable("a client's connection is not TCP")
+	}
+	in := io.Reader(client)
+	if len(read) > 0 {
+		in = io.MultiReader(bytes.NewReader(read), client)
+	}
+	raw, early, err := readHead(in, e.MaxHead)
 	if err != nil {
 		switch {
+		case g.interrupted(err):
+			return nil, nonNil(raw)
 		case errors.Is(err, errHeadTooLarge):
 			refuse(client, "431 Request Header Fields Too Large", "the request head is too large")
 		case errors.Is(err, os.ErrDeadlineExceeded) && len(raw) > 0:
@@ -76,41 +116,56 @@ func (e *Edge) route(ctx context.Context, client net.Conn, w *web) func(context.
 		default:
 			client.Close()
 		}
-		return nil
+		return nil, nil
 	}
 	h, err := parseRequest(raw)
 	if err != nil {
 		refuse(client, "400 Bad Request", err.Error())
-		return nil
+		return nil, nil
 	}
 	switch {
 	case h.method == "OPTIONS" && h.target == "*":
 		e.serveIdentify(client, h)
 		lingeringClose(client)
-		return nil
+		return nil, nil
 	case h.method != "CONNECT":
+		all := append(raw, early...)
+		if !g.serveRequests() {
+			return nil, all
+		}
 		client.SetDeadline(time.Time{})
-		g := newGate(e, client, append(raw, early...))
-		return func(ctx context.Context) { w.serve(ctx, g) }
+		return func(ctx context.Context) { w.serve(ctx, g, client, all) }, nil
 	}
-	return e.connect(ctx, client, h, early)
+	run, interrupted := e.connect(ctx, g, client, h, early)
+	if interrupted {
+		return nil, append(raw, early...)
+	}
+	return run, nil
+}
+
+// nonNil tells having read nothing from having nothing to say.
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 // connect answers a CONNECT and returns the tunnel to run, or nil after it has
-// closed the connection.
-func (e *Edge) connect(ctx context.Context, client net.Conn, h *head, early []byte) func(context.Context) {
+// closed the connection, or because it was interrupted before any answer.
+func (e *Edge) connect(ctx context.Context, g *guest, client net.Conn, h *head, early []byte) (run func(context.Context), interrupted bool) {
 	host, port, err := parseAuthority(h.target)
 	if err != nil {
 		refuse(client, "400 Bad Request", err.Error())
-		return nil
+		return nil, false
 	}
 	// The handshake of an edge has lost its way: to serve it would be a loop.
 	if len(h.get(headerNonce)) > 0 {
 		refuse(client, "508 Loop Detected", errLoop.Error())
-		return nil
+		return nil, false
 	}
 	client.SetDeadline(time.Time{})
-	req := &request{client: client, host: host, port: port, user: proxyUser(h)}
+	req := &request{client: client, guest: g, host: host, port: port, user: proxyUser(h)}
 	if len(early) > 0 {
 		// A copy: the head's buffer is not to live as long as the tunnel.
 		req.early = bytes.Clone(early)
@@ -125,17 +180,22 @@ func (e *Edge) connect(ctx context.Context, client net.Conn, h *head, early []by
 		not.reason = ReasonPassed
 	}
 	if metered {
-		var run func(context.Context)
 		if run, not = e.chain(ctx, req); not == nil {
-			return run
+			return run, false
+		}
+		if ctx.Err() != nil && g.isWoken() {
+			return nil, true
 		}
 	}
 	return e.startDirect(ctx, req, not)
 }
 
 // startDirect dials the destination and answers the client.
-func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) func(context.Context) {
+func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) (run func(context.Context), interrupted bool) {
 	upstream, err := e.dialDirect(ctx, req.host, req.port)
+	if err != nil && ctx.Err() != nil && req.guest.isWoken() {
+		return nil, true
+	}
 	if err != nil {
 		status, text := dialFailure(err)
 		if errors.Is(err, errOwnAddress) {
@@ -145,24 +205,26 @@ func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) fu
 			e.log.Info("edge.dial.failed", "authority", req.authority(), "err", err)
 		}
 		refuse(req.client, status, text)
-		return nil
+		return nil, false
 	}
 	if _, err := io.WriteString(req.client, established); err != nil {
 		req.tally.abort()
 		req.client.Close()
 		upstream.Close()
-		return nil
+		return nil, false
 	}
 	req.tally.passthrough(not)
 	if req.tally.metered {
 		e.log.Info("edge.passthrough", "host", req.host, "reason", not.reason, "err", not.err)
 	}
-	client, early, t := req.client, req.early, e.newTunnel(req)
-	t.countUp(len(early))
+	t := e.newTunnel(req)
+	t.reach(upstream)
+	t.upward.pending = req.early
+	t.countUp(len(req.early))
 	return func(ctx context.Context) {
 		defer t.end()
-		t.direct(ctx, client, upstream, early)
-	}
+		t.run(ctx)
+	}, false
 }
 
 // dialDirect opens the direct path, and refuses our own addresses: before,

@@ -74,6 +74,24 @@
 // proxy, goes on without a daemon; one that has passed this very edge goes
 // straight to its destination. Via tells, between proxies of ours only.
 //
+// # Upgrades
+//
+// A new version of the program need not cost anybody a connection. Upgrade
+// brings everything to rest for a moment, and execs the new program in the
+// same process: the listeners stay open in the kernel, and open tunnels go on
+// byte for byte where they were, chained, direct or half-closed. Requests that
+// the edge forwards itself are let finish before. The new program begins with
+// [Inherited] and [Edge.Resume]:
+//
+//	in, err := proxyedge.Inherited() // log err: it may have cost tunnels
+//	ln := … // in.Listeners[0], if there is one
+//	edge.Resume(in)
+//	err = edge.Serve(ctx, ln)
+//
+// What the edge speaks TLS to cannot be moved: while a tunnel through an https
+// parent proxy is open, or a WebSocket on a base URL, Upgrade says [ErrBusy]
+// and disturbs nothing.
+//
 // # Ownership
 //
 // Serve owns its listener and every connection it accepted, and returns only

@@ -81,8 +81,14 @@ type Edge struct {
 	health health
 	counts counts
 	guard  guard
+	crowd  crowd
 	log    *slog.Logger
 	marker marker // of requests, in their Via
+
+	inheriting sync.Mutex
+	inherited  []*parcel // taken over, and not served yet
+	upgrading  sync.Mutex
+	exec       func(path string, argv, env []string) error // nil: execve(2)
 
 	// dialDaemon replaces the connection to the daemon in tests that run on
 	// a fake clock, where sockets cannot be used.
@@ -150,9 +156,13 @@ func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
 	w := e.newWeb()
 	defer w.close()
 	var serving sync.WaitGroup
-	err := accept(ctx, ln, e.log, func(conn net.Conn) {
-		serving.Go(func() { e.serveConn(work, conn, w, &serving) })
+	d := e.crowd.open(ctx, ln)
+	e.serveInherited(work, w, &serving)
+	err := accept(ctx, d, e.log, func(conn net.Conn) {
+		g := e.crowd.enter()
+		serving.Go(func() { e.serveClient(work, g, conn, nil, w, &serving) })
 	})
+	d.guest.leave()
 
 	if e.Grace > 0 {
 		serving.Go(func() { w.shutdown(work) })

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/proxyedge"
@@ -147,6 +148,37 @@ func ExampleReceiver() {
 	// Unordered output:
 	// HTTP/1.1 200
 	// api.example.com:443 for "web" begins with 0x16
+}
+
+// An edge that can be upgraded in place begins where the program before it
+// left off, if there was one, and hands over to the next one when it is told.
+func ExampleInheritance() {
+	in, err := proxyedge.Inherited()
+	if err != nil {
+		fmt.Println("its tunnels are cut:", err)
+	}
+	var ln net.Listener
+	if in != nil && len(in.Listeners) > 0 {
+		ln = in.Listeners[0]
+	} else if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	edge := &proxyedge.Edge{Grace: -1}
+	edge.Resume(in)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- edge.Serve(ctx, ln) }()
+
+	// Say, on a signal. It returns only if the new program could not be run.
+	err = edge.Upgrade(ctx, "/no/such/program", os.Args, nil)
+	fmt.Println(errors.Is(err, os.ErrNotExist))
+
+	stop()
+	fmt.Println(<-done)
+	// Output:
+	// true
+	// <nil>
 }
 
 // Identify tells our own edge from whoever else holds the port.

@@ -1,6 +1,7 @@
 package proxyedge
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,15 +16,26 @@ import (
 // tunnel is one client's connection, from its answer to its end.
 type tunnel struct {
 	edge  *Edge
+	guest *guest
 	tally tally
+
+	client, far      *end
+	upward, downward flow
 
 	up, down atomic.Uint64
 	half     atomic.Bool // one direction has ended
+	broken   atomic.Bool // both connections were reset or closed
+}
+
+// flow is one direction of a tunnel. It is its goroutine's while that runs.
+type flow struct {
+	pending []byte // read and counted, and not yet written
+	ended   bool   // its end has been passed on
 }
 
 func (e *Edge) newTunnel(req *request) *tunnel {
 	e.counts.open.Add(1)
-	return &tunnel{edge: e, tally: req.tally}
+	return &tunnel{edge: e, guest: req.guest, tally: req.tally, client: newEnd(req.client)}
 }
 
 func (t *tunnel) end() {
@@ -41,62 +53,120 @@ func (t *tunnel) countDown(n int) {
 	t.edge.counts.down.Add(uint64(n))
 }
 
-// direct sends first to upstream and relays until both sides are done.
-func (t *tunnel) direct(ctx context.Context, client, upstream net.Conn, first []byte) {
-	stop := context.AfterFunc(ctx, func() { upstream.Close() })
+// reach sets the far end.
+func (t *tunnel) reach(conn net.Conn) {
+	// What came along with a parent proxy's answer goes first.
+	if p, ok := conn.(*prefixedConn); ok {
+		t.downward.pending, conn = p.prefix, p.Conn
+		t.countDown(len(p.prefix))
+	}
+	t.far = newEnd(conn)
+	if t.far.raw == nil || t.client.raw == nil {
+		t.guest.immovable("a tunnel goes through TLS of ours or through a dialer of its own")
+	}
+}
+
+// interrupt makes both directions stop where they are.
+func (t *tunnel) interrupt() {
+	t.client.conn.SetDeadline(longAgo)
+	t.far.conn.SetDeadline(longAgo)
+}
+
+// settle undoes that.
+func (t *tunnel) settle() {
+	t.client.conn.SetDeadline(time.Time{})
+	t.far.conn.SetDeadline(time.Time{})
+	if t.upward.ended {
+		t.far.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout))
+	}
+	if t.downward.ended {
+		t.client.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout))
+	}
+}
+
+// run relays until both sides are done, and closes them.
+func (t *tunnel) run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() { t.far.conn.Close() })
 	defer stop()
-	if len(first) > 0 {
-		if _, err := upstream.Write(first); err != nil {
-			reset(client)
-			reset(upstream)
-			return
+	t.guest.attend(t.interrupt)
+	for {
+		var up sync.WaitGroup
+		up.Go(t.relayUp)
+		t.relayDown()
+		up.Wait()
+		if !t.rest(ctx) {
+			break
 		}
 	}
-	from, to := newEnd(client), newEnd(upstream)
-	var up sync.WaitGroup
-	up.Go(func() { t.relayUp(from, to) })
-	t.relayDown(from, to)
-	up.Wait()
-	client.Close()
-	upstream.Close()
+	t.client.conn.Close()
+	t.far.conn.Close()
+}
+
+// rest waits for the end of what interrupted the tunnel. False: nothing did,
+// it is over.
+func (t *tunnel) rest(ctx context.Context) bool {
+	if t.broken.Load() || t.upward.ended && t.downward.ended {
+		return false
+	}
+	return t.guest.rest(ctx, t.parcel(kindTunnel), t.settle)
 }
 
 // relayUp and relayDown have names so that a goroutine dump can be read.
 
-func (t *tunnel) relayUp(client, upstream *end) {
-	t.relay(upstream, client, t.countUp)
-}
+func (t *tunnel) relayUp() { t.relay(t.far, t.client, &t.upward, t.countUp) }
 
-func (t *tunnel) relayDown(client, upstream *end) {
-	t.relay(client, upstream, t.countDown)
-}
+func (t *tunnel) relayDown() { t.relay(t.client, t.far, &t.downward, t.countDown) }
 
 // relay copies until src ends, and passes the end on: a close as a close of
-// one direction, everything else as a reset.
-func (t *tunnel) relay(dst, src *end, count func(int)) {
+// one direction, everything else as a reset. An interruption leaves flow where
+// it stands.
+func (t *tunnel) relay(dst, src *end, f *flow, count func(int)) {
+	if f.ended {
+		return
+	}
+	if len(f.pending) > 0 {
+		if n, err := dst.conn.Write(f.pending); err != nil {
+			f.pending = f.pending[n:]
+			t.stop(err)
+			return
+		}
+		f.pending = nil
+	}
 	for {
 		b, n, err := src.next(bufferSize)
 		if errors.Is(err, io.EOF) {
+			f.ended = true
 			t.finish(dst, src)
 			return
 		}
 		if err != nil {
-			reset(src.conn)
-			reset(dst.conn)
-			return
-		}
-		if t.half.Load() {
-			src.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout))
-		}
-		_, err = dst.conn.Write(b[:n])
-		buffers.Put(b)
-		if err != nil {
-			reset(src.conn)
-			reset(dst.conn)
+			t.stop(err)
 			return
 		}
 		count(n)
+		if t.half.Load() {
+			t.guest.deadline(func() { src.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
+		}
+		wrote, err := dst.conn.Write(b[:n])
+		if err != nil {
+			f.pending = bytes.Clone(b[wrote:n])
+		}
+		buffers.Put(b)
+		if err != nil {
+			t.stop(err)
+			return
+		}
 	}
+}
+
+// stop resets both connections, unless err is only an interruption.
+func (t *tunnel) stop(err error) {
+	if t.guest.interrupted(err) {
+		return
+	}
+	t.broken.Store(true)
+	reset(t.client.conn)
+	reset(t.far.conn)
 }
 
 // finish passes the end of src on. The other direction may be a model that
@@ -105,12 +175,13 @@ func (t *tunnel) relay(dst, src *end, count func(int)) {
 func (t *tunnel) finish(dst, src *end) {
 	if closeWrite(dst.conn) != nil {
 		// Gone already, or a kind of connection that cannot half-close.
+		t.broken.Store(true)
 		dst.conn.Close()
 		src.conn.Close()
 		return
 	}
 	if !t.half.Swap(true) {
-		dst.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout))
+		t.guest.deadline(func() { dst.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
 	}
 }
 

@@ -115,11 +115,18 @@ func (c *counts) snapshot() Status {
 }
 
 func (c *counts) restore(s Status) {
+	s.Metering = false
+	c.resume(s, false)
+}
+
+// resume goes on counting in another program, to which nothing is new.
+func (c *counts) resume(s Status, offChain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.offChain = offChain
 	c.up.Store(s.BytesUp)
 	c.down.Store(s.BytesDown)
-	s.Open, s.Metering = 0, false
+	s.Open = 0 // each that goes on counts itself
 	s.Reasons, s.Hosts = maps.Clone(s.Reasons), maps.Clone(s.Hosts)
 	for name, h := range s.Hosts {
 		h.Reasons = maps.Clone(h.Reasons)

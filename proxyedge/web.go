@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // web serves what is no CONNECT: base-URL routes and requests in absolute
@@ -42,6 +44,11 @@ func (e *Edge) newWeb() *web {
 		MaxHeaderBytes:               e.MaxHead + 4096, // the gate has judged
 		ErrorLog:                     log.New(io.Discard, "", 0),
 		BaseContext:                  func(ln net.Listener) context.Context { return ln.(*single).ctx },
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if line, ok := c.(*gate).Conn.(*line); ok {
+				line.between(state == http.StateNew || state == http.StateIdle)
+			}
+		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, gateKey{}, c.(*gate))
 		},
@@ -63,14 +70,127 @@ func (e *Edge) newWeb() *web {
 	return w
 }
 
-// serve serves one client until its connection is closed.
-func (w *web) serve(ctx context.Context, g *gate) {
-	ln := &single{ctx: ctx, gate: g, closed: make(chan struct{})}
-	w.server.Serve(ln) // says that ln is closed, or that the server is
-	if !ln.handed {
-		g.Close()
+// serve serves one client, of which read was read already, until its
+// connection is closed.
+func (w *web) serve(ctx context.Context, v *guest, client net.Conn, read []byte) {
+	for {
+		l := &line{Conn: client, guest: v}
+		g := newGate(w.edge, l, read)
+		l.gate = g
+		v.attend(l.interrupt)
+		ln := &single{ctx: ctx, gate: g, closed: make(chan struct{})}
+		w.server.Serve(ln) // says that ln is closed, or that the server is
+		if !ln.handed {
+			g.Close()
+		}
+		<-g.closed
+		if !l.left {
+			return
+		}
+		// Between two requests an upgrade took the connection out of
+		// net/http's hands. What was read goes on from here.
+		read = g.in
+		w.edge.counts.up.Add(-uint64(len(read)))
+		if !v.rest(ctx, &parcel{Kind: kindClient, conns: handles(client), up: read}, func() { client.SetDeadline(time.Time{}) }) {
+			client.Close()
+			return
+		}
 	}
-	<-g.closed
+}
+
+// line is a client's connection under its gate. If an upgrade wants it, it
+// ends for net/http, and stays open.
+type line struct {
+	net.Conn
+	guest *guest
+	gate  *gate
+
+	// Under guest.mu.
+	idle  bool // between two requests
+	woken bool // its deadline is ours
+	left  bool // it has ended for net/http
+}
+
+// between notes what net/http says of the connection.
+func (l *line) between(idle bool) {
+	l.guest.mu.Lock()
+	defer l.guest.mu.Unlock()
+	l.idle = idle
+	if idle && l.guest.pause != nil {
+		l.interrupt()
+	}
+}
+
+// interrupt is called with guest.mu held.
+func (l *line) interrupt() {
+	if l.idle {
+		l.woken = true
+		l.Conn.SetReadDeadline(longAgo)
+	}
+}
+
+// mayLeave is asked by whoever reads. If the gate reads between two requests,
+// net/http has got nothing of the next one.
+func (l *line) mayLeave() bool {
+	if g := l.gate; len(g.out) > 0 || g.body.pending() || g.raw.Load() || g.over.Load() {
+		return false
+	}
+	l.guest.mu.Lock()
+	defer l.guest.mu.Unlock()
+	if l.idle && l.guest.pause != nil {
+		l.guest.woken, l.left = true, true
+	}
+	return l.left
+}
+
+func (l *line) Read(p []byte) (int, error) {
+	for {
+		if l.mayLeave() {
+			return 0, os.ErrDeadlineExceeded // net/http answers nothing to it
+		}
+		n, err := l.Conn.Read(p)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if !l.mayLeave() && !l.calm() {
+			return 0, err
+		}
+	}
+}
+
+// calm takes our own deadline back, and tells it from one of net/http's: the
+// upgrade is over, or a request came before it.
+func (l *line) calm() bool {
+	l.guest.mu.Lock()
+	defer l.guest.mu.Unlock()
+	if !l.woken {
+		return false
+	}
+	l.woken = false
+	l.Conn.SetReadDeadline(time.Time{})
+	return true
+}
+
+// SetReadDeadline keeps net/http from undoing an interruption.
+func (l *line) SetReadDeadline(t time.Time) error {
+	l.guest.mu.Lock()
+	defer l.guest.mu.Unlock()
+	if l.idle && l.guest.pause != nil {
+		return nil
+	}
+	l.woken = false
+	return l.Conn.SetReadDeadline(t)
+}
+
+func (l *line) CloseWrite() error { return closeWrite(l.Conn) }
+
+func (l *line) Close() error {
+	l.guest.mu.Lock()
+	defer l.guest.mu.Unlock()
+	if l.left {
+		return nil
+	}
+	return l.Conn.Close()
 }
 
 // shutdown closes idle connections, and the others with their next answer.
@@ -147,7 +267,9 @@ func (w *web) connect(ctx context.Context, rw http.ResponseWriter, g *gate) {
 	defer g.Close()
 	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	early = append(append([]byte(nil), early...), g.in...)
-	if run := w.edge.connect(ctx, g.Conn, g.connect, early); run != nil {
+	l := g.Conn.(*line)
+	if run, _ := w.edge.connect(ctx, l.guest, l.Conn, g.connect, early); run != nil {
+		l.guest.serveTunnel()
 		run(ctx)
 	}
 }

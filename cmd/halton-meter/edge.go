@@ -8,11 +8,15 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/internal/process"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/launchd"
@@ -25,14 +29,29 @@ type dialFunc = func(ctx context.Context, network, address string) (net.Conn, er
 
 type edgeCmd struct {
 	Port int `help:"The port on 127.0.0.1." default:"8081"`
+
+	// An edge asks this of the program that is to take over from it.
+	HandoverVersion bool `hidden:""`
 }
 
 // Run serves whatever the state directory is like: missing, unreadable, with
 // a broken configuration. All that can be lost is metering.
 func (c edgeCmd) Run(ctx context.Context, a *app) error {
+	if c.HandoverVersion {
+		fmt.Println(proxyedge.HandoverVersion)
+		return nil
+	}
+	own, ownErr := edgectl.OwnProgramID()
 	cleanEnvironment(a.paths)
 	log := edgeLogger(a.paths)
-	listeners, err := c.listen(log)
+	if ownErr != nil {
+		log.Warn("edge.program.unknown", "error", ownErr.Error())
+	}
+	inherited, err := proxyedge.Inherited()
+	if err != nil {
+		log.Error("edge.handover.unreadable", "error", err.Error())
+	}
+	listeners, err := c.listen(log, inherited)
 	if err != nil {
 		log.Error("edge.listen.failed", "port", c.Port, "error", err.Error())
 		return fmt.Errorf("start edge: %w", err)
@@ -67,13 +86,24 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 			log.Error("edge.config.ignored", "error", err.Error())
 		}
 	}
+	edge.Resume(inherited)
 	control := &edgectl.Control{
 		Edge: edge, Socket: a.paths.EdgeSocket(), Counters: a.paths.EdgeCounters(),
-		Self:   edgectl.Self{PID: os.Getpid(), Port: c.Port, Version: version.Version, StartedAt: a.now()},
-		Logger: log,
+		Self:    edgectl.Self{PID: os.Getpid(), Port: c.Port, Version: version.Version, StartedAt: a.now(), Program: own},
+		Logger:  log,
+		Resumed: inherited.Complete(),
+		Upgrade: func(ctx context.Context, wait time.Duration) error {
+			return upgradeEdge(ctx, edge, a.paths.Program(), wait)
+		},
+	}
+	if inherited != nil {
+		control.Self.UpgradedAt = control.Self.StartedAt
+		if at, err := process.StartTime(os.Getpid()); err == nil {
+			control.Self.StartedAt = at
+		}
 	}
 	defer control.Start(ctx)()
-	log.Info("edge.startup.ready", "version", version.Version, "pid", os.Getpid(), "port", c.Port)
+	log.Info("edge.startup.ready", "version", version.Version, "pid", os.Getpid(), "port", c.Port, "upgraded", inherited != nil)
 	err = serveAll(ctx, edge, listeners)
 	log.Info("edge.exit")
 	return err
@@ -82,7 +112,13 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 // listen takes the socket that launchd holds for the edge, so that nobody is
 // refused while the edge is down. Where there is none it binds by itself:
 // somebody had the port when the job was loaded, or this is no job.
-func (c edgeCmd) listen(log *slog.Logger) ([]net.Listener, error) {
+//
+// An edge that was upgraded in place has its listeners from the program before
+// it; launchd hands its socket to a process only once.
+func (c edgeCmd) listen(log *slog.Logger, inherited *proxyedge.Inheritance) ([]net.Listener, error) {
+	if inherited != nil && len(inherited.Listeners) > 0 {
+		return inherited.Listeners, nil
+	}
 	listeners, err := launchd.Listeners(agents.EdgeListeners)
 	for _, ln := range listeners {
 		if addr, ok := ln.Addr().(*net.TCPAddr); ok && addr.Port == c.Port {
@@ -118,6 +154,28 @@ func serveAll(ctx context.Context, edge *proxyedge.Edge, listeners []net.Listene
 		cancel()
 	}
 	return failed
+}
+
+// probeTime is how long the new program may take to name its version.
+const probeTime = 10 * time.Second
+
+// upgradeEdge makes this process the installed program, which may be broken or
+// too different: that is found out before anything is given away. The path is
+// executed, and not what this process was started from, which a rename has
+// taken away.
+func upgradeEdge(ctx context.Context, edge *proxyedge.Edge, program string, wait time.Duration) error {
+	probing, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	out, err := exec.CommandContext(probing, program, "edge", "--handover-version").Output()
+	if err != nil {
+		return fmt.Errorf("try %s: %w", program, err)
+	}
+	if got, want := strings.TrimSpace(string(out)), strconv.Itoa(proxyedge.HandoverVersion); got != want {
+		return fmt.Errorf("try %s: it takes over by version %.20q, this edge hands over by %s", program, got, want)
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return edge.Upgrade(waiting, program, append([]string{program}, os.Args[1:]...), nil)
 }
 
 // routes are the base URLs for clients that take no proxy.

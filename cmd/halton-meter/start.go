@@ -113,7 +113,8 @@ func (s *starting) bringUp(ctx context.Context) error {
 // ports, and runs no other program.
 func (s *starting) alreadyUp(ctx context.Context) bool {
 	rec, live := s.ports()
-	if !live || healthy(ctx, rec.Ports["api"]) != nil || agents.EdgeAnswers(ctx, s.paths, rec.Ports["edge"]) != nil {
+	if !live || healthy(ctx, rec.Ports["api"]) != nil || agents.EdgeAnswers(ctx, s.paths, rec.Ports["edge"]) != nil ||
+		!agents.EdgeIsCurrent(ctx, s.paths) {
 		return false
 	}
 	s.edge = agents.EdgeAddress(rec.Ports["edge"])

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/portalloc"
@@ -24,6 +25,9 @@ const (
 	// edgeReturn is how long one that launchd restarts may be silent. Its
 	// throttle is 1 s.
 	edgeReturn = 4 * time.Second
+	// upgradeBudget bounds an upgrade in place: the trial of the new program,
+	// the requests that end first, and its start.
+	upgradeBudget = 20 * time.Second
 )
 
 // Errors of the edge that a command has another hint for.
@@ -103,7 +107,7 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 	addr := EdgeAddress(port)
 	job := Jobs(in.Paths, port)[Edge]
 	if in.plistIs(Edge, job) && in.edgeAnswers(ctx, port) == nil {
-		return addr + " (already up)", nil
+		return addr + " (" + in.upgradeEdge(ctx) + ")", nil
 	}
 	// A plist that has changed counts for launchd only after a bootout, which
 	// ends the edge with its tunnels and closes launchd's socket: descriptors
@@ -119,6 +123,44 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 		}
 	}
 	return addr, in.awaitEdge(ctx, port)
+}
+
+// upgradeEdge makes an edge that runs an older program than the installed one
+// become that, in place. If it cannot, it goes on as it is: whatever program
+// it runs, traffic flows. It tells what came of it.
+func (in *Installer) upgradeEdge(ctx context.Context) string {
+	program, current := edgeProgram(ctx, in.Paths)
+	if current {
+		return "already up"
+	}
+	ctx, cancel := context.WithTimeout(ctx, upgradeBudget)
+	defer cancel()
+	switch err := edgectl.Upgrade(ctx, in.Paths.EdgeSocket(), program); {
+	case err == nil:
+		return "upgraded in place"
+	case errors.Is(err, edgectl.ErrPostponed):
+		return "already up; it upgrades as soon as nothing is open that it would cut"
+	default:
+		return "already up, with the program of before: " + err.Error()
+	}
+}
+
+// EdgeIsCurrent is false if the running edge is known to run another program
+// than the installed one.
+func EdgeIsCurrent(ctx context.Context, p Paths) bool {
+	_, current := edgeProgram(ctx, p)
+	return current
+}
+
+func edgeProgram(ctx context.Context, p Paths) (installed string, current bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	installed, err := edgectl.ProgramID(p.Program())
+	if err != nil {
+		return "", true // there is nothing to become
+	}
+	rep, err := edgectl.Ask(ctx, p.EdgeSocket())
+	return installed, err != nil || rep.Program == installed
 }
 
 func (in *Installer) awaitEdge(ctx context.Context, port int) error {

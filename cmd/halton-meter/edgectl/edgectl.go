@@ -37,6 +37,10 @@ type Self struct {
 	Port      int       `json:"port"`
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"started_at"`
+	// UpgradedAt is when this program took the process over from another.
+	UpgradedAt time.Time `json:"upgraded_at,omitzero"`
+	// Program is the [ProgramID] of what the process runs.
+	Program string `json:"program,omitempty"`
 }
 
 // Report is what an edge answers, and what the file holds.
@@ -53,16 +57,23 @@ type Control struct {
 	Socket   string
 	Counters string
 	Logger   *slog.Logger
+
+	// Resumed means that the edge has the counters of the one before already.
+	Resumed bool
+	// Upgrade makes the edge the program that is installed now, and waits for
+	// open requests for that long. It returns only if nothing came of it. Nil:
+	// it cannot.
+	Upgrade func(ctx context.Context, wait time.Duration) error
+
+	retrying sync.Once
 }
 
 // Start restores the counters of an earlier edge, serves the socket and
 // flushes the file until ctx ends or the returned function is called, which
 // flushes once more.
 func (c *Control) Start(ctx context.Context) (stop func()) {
-	if old, err := Read(c.Counters); err == nil {
-		c.Edge.Restore(old.Status)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		c.Logger.Warn("edge.counters.unreadable", "error", err.Error())
+	if !c.Resumed {
+		c.restore()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -72,6 +83,15 @@ func (c *Control) Start(ctx context.Context) (stop func()) {
 		cancel()
 		wg.Wait()
 		c.write()
+	}
+}
+
+func (c *Control) restore() {
+	old, err := Read(c.Counters)
+	if err == nil {
+		c.Edge.Restore(old.Status)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		c.Logger.Warn("edge.counters.unreadable", "error", err.Error())
 	}
 }
 
@@ -90,7 +110,8 @@ func (c *Control) serve(ctx context.Context) {
 		// The asker may be gone; there is nobody to tell.
 		_ = json.NewEncoder(w).Encode(c.report())
 	})
-	srv := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second}
+	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, _ *http.Request) { c.serveUpgrade(ctx, w) })
+	srv := &http.Server{Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: time.Minute}
 	defer context.AfterFunc(ctx, func() { srv.Close() })()
 	if err := srv.Serve(ln); err != nil && ctx.Err() == nil {
 		c.Logger.Warn("edge.control.failed", "error", err.Error())
@@ -122,25 +143,33 @@ func (c *Control) write() {
 
 // Ask asks the edge that serves socket.
 func Ask(ctx context.Context, socket string) (Report, error) {
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return unixsock.Dial(ctx, socket)
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://edge/status", nil)
+	resp, err := do(ctx, socket, http.MethodGet, "/status")
 	if err != nil {
 		return Report{}, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return Report{}, fmt.Errorf("ask edge: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return Report{}, fmt.Errorf("ask edge: %s", resp.Status)
 	}
 	return decode(resp.Body)
+}
+
+func do(ctx context.Context, socket, method, path string) (*http.Response, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return unixsock.Dial(ctx, socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, method, "http://edge"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask edge: %w", err)
+	}
+	return resp, nil
 }
 
 // Read reads the report that an edge left in its file.
