@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -18,6 +19,13 @@ import (
 	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
+// The variables that tell the client what to send.
+const (
+	clientURL    = "CLIENT_URL"
+	clientHeader = "CLIENT_HEADER" // lines of "name: value"
+	clientBody   = "CLIENT_BODY"
+)
+
 // clientMain is a program that makes one call, with proxy and roots from its
 // environment as "run" sets them, and writes the answer to standard output.
 func clientMain() error {
@@ -30,11 +38,16 @@ func clientMain() error {
 	client := &http.Client{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
 	}}
-	req, err := http.NewRequest(http.MethodPost, "https://api.anthropic.com/v1/messages", strings.NewReader(`{"model":"x"}`))
+	url := cmp.Or(os.Getenv(clientURL), "https://api.anthropic.com/v1/messages")
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(cmp.Or(os.Getenv(clientBody), `{"model":"x"}`)))
 	if err != nil {
 		return err
 	}
 	req.Header.Set(replay.Header, "0")
+	for line := range strings.Lines(os.Getenv(clientHeader)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		req.Header.Set(name, value)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
