@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,10 +37,37 @@ type bypass struct {
 
 type bypassed struct {
 	reason string
+	err    error
 	until  time.Time // of a challenge; of a certificate, the next look at it
 }
 
-func (b *bypass) add(host, reason string) {
+// Bypassed is a host whose tunnels Admit refuses.
+type Bypassed struct {
+	Host string
+	// Reason is "untrusted" or "challenged", as in Admit's error.
+	Reason string
+	// Err is why the host's certificate did not verify; nil if challenged.
+	Err error
+	// Until is when the host is tried again.
+	Until time.Time
+}
+
+// Bypassed returns the hosts that pass unmetered now, sorted by name.
+func (i *Interceptor) Bypassed() []Bypassed {
+	b := &i.bypass
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var list []Bypassed
+	for host, h := range b.hosts {
+		if h.reason == reasonUntrusted || time.Now().Before(h.until) {
+			list = append(list, Bypassed{host, h.reason, h.err, h.until})
+		}
+	}
+	slices.SortFunc(list, func(x, y Bypassed) int { return strings.Compare(x.Host, y.Host) })
+	return list
+}
+
+func (b *bypass) add(host, reason string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.hosts == nil {
@@ -48,7 +77,7 @@ func (b *bypass) add(host, reason string) {
 	if reason == reasonChallenged {
 		wait = challengeTime
 	}
-	b.hosts[host] = &bypassed{reason, time.Now().Add(wait)}
+	b.hosts[host] = &bypassed{reason, err, time.Now().Add(wait)}
 }
 
 func (b *bypass) reason(host string) string {
@@ -115,7 +144,7 @@ func (i *Interceptor) Untrusted(host string) bool {
 }
 
 func (i *Interceptor) distrust(host, reason string, err error) {
-	i.bypass.add(host, reason)
+	i.bypass.add(host, reason, err)
 	i.Logger.Warn("capture.host.bypassed", "host", host, "reason", reason, "error", err)
 }
 

@@ -90,6 +90,9 @@ func ExampleInterceptor() {
 		log.Fatal(err)
 	}
 	fmt.Println("intercepted:", i.Counters().Intercepted)
+	for _, b := range i.Bypassed() {
+		fmt.Println(b.Host, "passes unmetered:", b.Reason)
+	}
 	// Output:
 	// 200 OK true
 	// intercepted: 1

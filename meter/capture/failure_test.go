@@ -61,6 +61,9 @@ func TestUnverifiedProvider(t *testing.T) {
 				if err := r.Admit(testChain); err == nil || err.Error() != "untrusted" || !r.Untrusted(testHost) {
 					t.Errorf("Admit afterwards: %v", err)
 				}
+				if b := r.Bypassed(); len(b) != 1 || b[0].Host != testHost || b[0].Reason != "untrusted" || !errors.As(b[0].Err, &unverified) {
+					t.Errorf("bypassed: %+v", b)
+				}
 				// Whoever did not ask Admit is tunnelled, and sees the
 				// provider's own certificate.
 				conn, err := net.Dial("tcp", r.addr)
@@ -223,7 +226,7 @@ func TestRecheck(t *testing.T) {
 			}()
 			return ours, nil
 		}
-		i.bypass.add(testHost, reasonUntrusted)
+		i.bypass.add(testHost, reasonUntrusted, nil)
 		admit := func(want string, wantChecks int) {
 			t.Helper()
 			got := ""
@@ -264,6 +267,9 @@ func TestChallenge(t *testing.T) {
 		t.Errorf("%s %q, close %v", res.Status, body, res.Close)
 	}
 	r.record(t, tap.Completed)
+	if b := r.Bypassed(); len(b) != 1 || b[0].Host != testHost || b[0].Reason != "challenged" {
+		t.Errorf("bypassed: %+v", b)
+	}
 	if err := r.Admit(testChain); err == nil || err.Error() != "challenged" {
 		t.Errorf("Admit: %v", err)
 	}
@@ -272,7 +278,7 @@ func TestChallenge(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var b bypass
-		b.add(testHost, reasonChallenged)
+		b.add(testHost, reasonChallenged, nil)
 		time.Sleep(challengeTime - 1)
 		if b.reason(testHost) == "" {
 			t.Error("forgotten too early")
