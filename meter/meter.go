@@ -252,6 +252,7 @@ func (d *daemon) warnings() []string {
 		warn("%d exchanges could not be stored", st.Lost)
 	}
 	out = append(out, d.learned.list()...)
+	out = append(out, unread(d.mitm.Bypassed(), d.mitm.Counters())...)
 	for _, path := range st.SetAside {
 		warn("a corrupt ledger was set aside, and rows of it may be missing: %s (halton-meter db check)", path)
 	}
