@@ -184,7 +184,7 @@ func (b *Book) bill(bill *Bill, sum *big.Rat, providerName string, charges []pro
 		}
 		p := m.periodAt(at)
 		part := Part{
-			Model: c.Model, Entry: m.ID, Provider: listed, Source: b.source, When: p.Constraint.String(), Prompt: c.Usage.Prompt(),
+			Model: c.Model, Entry: m.ID, Provider: listed, Source: b.source, When: p.Constraint.String(), Prompt: c.Prompt(),
 		}
 		if m.override {
 			part.Source = sourceOverride
@@ -193,7 +193,7 @@ func (b *Book) bill(bill *Bill, sum *big.Rat, providerName string, charges []pro
 		if len(prices) == 0 && strings.HasSuffix(strings.ToLower(c.Model), ":free") {
 			prices = free
 		}
-		part.Lines, err = m.bill(sum, prices, c.Usage, factor)
+		part.Lines, err = m.bill(sum, prices, c, factor)
 		if err != nil {
 			return fmt.Errorf("model %q: %w", c.Model, err)
 		}
@@ -220,7 +220,8 @@ func (b *Book) bundledID(m *model, providerName, name string) string {
 
 // bill adds to sum, in nano-USD, what the usage costs; factor multiplies the
 // prices of tokens.
-func (m *model) bill(sum *big.Rat, r rates, u provider.Usage, factor *big.Rat) (lines []Line, err error) {
+func (m *model) bill(sum *big.Rat, r rates, c provider.Charge, factor *big.Rat) (lines []Line, err error) {
+	u := c.Usage
 	if err := plausible(u); err != nil {
 		return nil, err
 	}
@@ -229,7 +230,7 @@ func (m *model) bill(sum *big.Rat, r rates, u provider.Usage, factor *big.Rat) (
 			return nil, fmt.Errorf("it has a price for %q, and the usage does not tell how much of that there was", key)
 		}
 	}
-	prompt := u.Prompt()
+	prompt := c.Prompt()
 	add := func(what, key string, n int64, factor *big.Rat) {
 		price, above := r[key].at(prompt)
 		product := new(big.Rat).Mul(price, new(big.Rat).SetInt64(n))

@@ -150,6 +150,18 @@ func TestBill(t *testing.T) {
 	}
 }
 
+// TestLongest: requests that are summed up have the tier of their longest
+// prompt, not of their sum.
+func TestLongest(t *testing.T) {
+	u := provider.Usage{Input: 300_000}
+	for longest, want := range map[int64]int64{0: 1_800_000_000, 150_000: 900_000_000, 200_000: 900_000_000, 200_001: 1_800_000_000} {
+		charges := []provider.Charge{{Model: "claude-sonnet-4-5", Usage: u, Longest: longest}}
+		if got := pricing.Bundled().Cost("anthropic", charges, "", november); got.NanoUSD != want {
+			t.Errorf("longest %d: %+v, want %d", longest, got, want)
+		}
+	}
+}
+
 func TestEntries(t *testing.T) {
 	book, err := pricing.Bundled().With([]pricing.Override{{Models: "acme-*", Provider: "corp", Prices: tokens("output=2 input=1")}})
 	if err != nil {

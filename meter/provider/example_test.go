@@ -104,7 +104,7 @@ func ExampleLookup() {
 
 func ExampleFormats() {
 	fmt.Println(provider.Formats())
-	// Output: [anthropic-messages bedrock-converse bedrock-invoke cohere gemini gemini-openai-chat ollama openai-chat openai-realtime openai-responses]
+	// Output: [anthropic-batch anthropic-messages bedrock-converse bedrock-invoke cohere gemini gemini-openai-chat ollama openai-chat openai-realtime openai-responses]
 }
 
 func ExampleBaseURL() {

@@ -45,6 +45,39 @@ func FuzzOllama(f *testing.F) {
 	fuzzFormat(f, FormatOllama)
 }
 
+func FuzzCohere(f *testing.F) {
+	f.Add(`{"model":"command"}`, sse(`{"type":"message-end","delta":{"usage":{"billed_units":{"input_tokens":1,"image_tokens":2,"search_units":3}}}}`), true)
+	f.Add(`{}`, `{"meta":{"billed_units":{"output_tokens":-1}},"error":{}}`, false)
+	fuzzFormat(f, FormatCohere)
+}
+
+func FuzzAnthropicBatch(f *testing.F) {
+	f.Add(``, sse(`{"result":{"message":{"id":"a","model":"m","usage":{"input_tokens":300000,"service_tier":"batch"}}}}`, `{"result":{"message":{"model":"m","usage":{"input_tokens":1}}}}`), true)
+	f.Add(``, "{\"result\":{\"message\":{\"usage\":{\"output_tokens\":1e99}}}}\n{\"result\":", false)
+	fuzzFormat(f, FormatAnthropicBatch)
+}
+
+// FuzzIncludeUsage checks that a valid request, or chunk, stays one, and that
+// nothing is asked for twice.
+func FuzzIncludeUsage(f *testing.F) {
+	f.Add(`{"stream":true}`)
+	f.Add(`{"choices":[{}],"usage":null,"x":[]}`)
+	f.Add("{\"usage\" :null\n,\"usage\": null}")
+	f.Fuzz(func(t *testing.T, text string) {
+		if asking, ok := IncludeUsage([]byte(text)); ok {
+			if json.Valid([]byte(text)) && !json.Valid(asking) {
+				t.Errorf("%s became %s", text, asking)
+			}
+			if _, again := IncludeUsage(asking); again {
+				t.Errorf("%s is asked for twice", asking)
+			}
+		}
+		if rest, keep := WithoutUsage([]byte(text)); keep && json.Valid([]byte(text)) && !json.Valid(rest) {
+			t.Errorf("%s became %s", text, rest)
+		}
+	})
+}
+
 // FuzzLookup checks that a path's names are fit to be shown, whatever it is.
 func FuzzLookup(f *testing.F) {
 	f.Add("generativelanguage.googleapis.com", "/v1beta/models/gemini-2.5-pro:generateContent")

@@ -35,6 +35,7 @@ type Host struct {
 // formatRoutes are the places at which a format is spoken.
 var formatRoutes = map[Format][]route{
 	FormatAnthropicMessages: anthropicRoutes,
+	FormatAnthropicBatch:    anthropicRoutes,
 	FormatOpenAIChat:        openaiRoutes,
 	FormatOpenAIResponses:   openaiRoutes,
 	FormatOpenAIRealtime:    openaiRoutes,

@@ -71,7 +71,7 @@ func TestTableRejects(t *testing.T) {
 		"built in":          {with(func(h *Host) { h.Name = "api.openai.com" }), "metered already"},
 		"built in, by rule": {with(func(h *Host) { h.Name = "mine.openai.azure.com" }), "metered already"},
 		"twice":             {[]Host{ok, ok}, "named twice"},
-		"unknown format":    {with(func(h *Host) { h.Format = "openai" }), "write one of anthropic-messages, bedrock-converse"},
+		"unknown format":    {with(func(h *Host) { h.Format = "openai" }), "write one of anthropic-batch, anthropic-messages, bedrock-converse"},
 		"no format":         {with(func(h *Host) { h.Format = "" }), `format = ""`},
 		"bad provider":      {with(func(h *Host) { h.Provider = "My Corp" }), "provider ="},
 		"bad base URL":      {with(func(h *Host) { h.BaseURL = "corp" }), "write one such as /acme"},

@@ -104,6 +104,17 @@ func (u Usage) Prompt() int64 {
 type Charge struct {
 	Model string
 	Usage Usage
+	// Longest is the longest prompt of several requests that are summed up
+	// here; 0 is Usage.Prompt, of one.
+	Longest int64 `json:",omitempty"`
+}
+
+// Prompt is the length of the prompt that chooses the charge's price tier.
+func (c Charge) Prompt() int64 {
+	if c.Longest > 0 {
+		return c.Longest
+	}
+	return c.Usage.Prompt()
 }
 
 // Result is all that an exchange's bytes say about its cost.

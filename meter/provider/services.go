@@ -64,6 +64,7 @@ func regional(provider, host string, regions []string, prefix string, routes []r
 // anthropicRoutes leaves out messages/count_tokens, which is free.
 var anthropicRoutes = []route{
 	post("/messages", FormatAnthropicMessages, KindChat),
+	{method: http.MethodGet, path: "/messages/batches/*/results", format: FormatAnthropicBatch, kind: KindChat, retrieve: true},
 }
 
 var chatRoutes = []route{

@@ -11,6 +11,8 @@ import (
 const (
 	// FormatAnthropicMessages is Anthropic's Messages API.
 	FormatAnthropicMessages Format = "anthropic-messages"
+	// FormatAnthropicBatch is the results of Anthropic's Message Batches.
+	FormatAnthropicBatch Format = "anthropic-batch"
 	// FormatOpenAIChat is OpenAI's chat completions, and what has its usage
 	// at the same place: completions, embeddings, images and audio.
 	FormatOpenAIChat Format = "openai-chat"
@@ -41,7 +43,7 @@ const unmetered Format = ""
 // Formats returns the names of all formats that NewParser knows, sorted.
 func Formats() []Format {
 	return []Format{
-		FormatAnthropicMessages, FormatBedrockConverse, FormatBedrockInvoke, FormatCohere, FormatGemini,
+		FormatAnthropicBatch, FormatAnthropicMessages, FormatBedrockConverse, FormatBedrockInvoke, FormatCohere, FormatGemini,
 		FormatGeminiChat, FormatOllama, FormatOpenAIChat, FormatOpenAIRealtime, FormatOpenAIResponses,
 	}
 }
@@ -53,6 +55,8 @@ func (e Endpoint) NewParser() Parser {
 	switch e.Format {
 	case FormatAnthropicMessages:
 		return &anthropicMessages{exchange: x}
+	case FormatAnthropicBatch:
+		return &anthropicBatch{exchange: x}
 	case FormatOpenAIChat:
 		return &openaiChat{exchange: x}
 	case FormatOpenAIResponses, FormatOpenAIRealtime:

@@ -48,6 +48,8 @@ func TestLookup(t *testing.T) {
 		{"GET", "api.anthropic.com", "/v1/messages", none},
 		{"POST", "api.anthropic.com", "/v1/messages/count_tokens", none},
 		{"POST", "api.anthropic.com", "/v1/messages/batches", none},
+		{"GET", "api.anthropic.com", "/v1/messages/batches/msgbatch_1/results", Endpoint{Provider: "anthropic", Format: FormatAnthropicBatch, Kind: KindChat, Retrieve: true}},
+		{"GET", "api.anthropic.com", "/v1/messages/batches/msgbatch_1", none},
 		{"POST", "api.anthropic.com", "/v1/chat/completions", none},
 		{"POST", "api.openai.com", "/v1/chat/completions", chat},
 		{"POST", "api.openai.com", "/v1/completions", chat},
