@@ -59,7 +59,7 @@ func child(args []string) int {
 func TestNegotiateParallel(t *testing.T) {
 	t.Run("with a lock", func(t *testing.T) {
 		state := filepath.Join(t.TempDir(), "ports.json")
-		won, p := negotiateParallel(t, Negotiation{StateFile: state, LockFile: state + ".lock"})
+		won, p := negotiateParallel(t, 100, Negotiation{StateFile: state, LockFile: state + ".lock"})
 		if len(won) != parallelOwners {
 			t.Errorf("%d calls got ports, want %d", len(won), parallelOwners)
 		}
@@ -79,16 +79,16 @@ func TestNegotiateParallel(t *testing.T) {
 	// Then calls may be in each other's way, so that not all ports are given
 	// away, but still none is twice.
 	t.Run("without", func(t *testing.T) {
-		won, p := negotiateParallel(t, Negotiation{})
+		won, p := negotiateParallel(t, 20, Negotiation{})
 		release(t, won, p)
 	})
 }
 
 const parallelOwners = 5
 
-// negotiateParallel makes 100 calls for two names of parallelOwners candidates
-// each, and checks what they get.
-func negotiateParallel(t *testing.T, n Negotiation) (won []*Allocation, p []int) {
+// negotiateParallel makes calls at once for two names of parallelOwners
+// candidates each, and checks what they get.
+func negotiateParallel(t *testing.T, calls int, n Negotiation) (won []*Allocation, p []int) {
 	t.Helper()
 	p = freePorts(t, 2*parallelOwners)
 	n.Ports = []Port{
@@ -98,7 +98,7 @@ func negotiateParallel(t *testing.T, n Negotiation) (won []*Allocation, p []int)
 	before := descriptors(t)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for range 100 {
+	for range calls {
 		wg.Go(func() {
 			a, err := n.Negotiate(t.Context())
 			mu.Lock()

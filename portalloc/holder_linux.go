@@ -36,7 +36,7 @@ func findHolders(ctx context.Context, ports []int) map[int]Holder {
 	}
 	dirs, _ := filepath.Glob("/proc/[0-9]*/fd")
 	for _, dir := range dirs {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || len(byInode) == 0 {
 			break
 		}
 		fds, err := os.ReadDir(dir)
@@ -46,12 +46,15 @@ func findHolders(ctx context.Context, ports []int) map[int]Holder {
 		for _, fd := range fds {
 			target, err := os.Readlink(filepath.Join(dir, fd.Name()))
 			port, ok := byInode[target]
-			if err != nil || !ok || found[port].PID != 0 {
+			if err != nil || !ok {
 				continue
 			}
-			h := found[port]
-			h.PID, h.Command = processOf(dir)
-			found[port] = h
+			// Several may hold one socket; any of them is an answer.
+			delete(byInode, target)
+			if h := found[port]; h.PID == 0 {
+				h.PID, h.Command = processOf(dir)
+				found[port] = h
+			}
 		}
 	}
 	return found
