@@ -309,7 +309,7 @@ func (m *machine) tearDown() {
 		m.Log(m.logs())
 	}
 	if _, err := os.Stat(m.paths().State); err == nil {
-		if r := m.halton("uninstall", "--purge", "--include-logs", "--yes"); r.code != 0 {
+		if r := m.halton("uninstall", "--purge", "--include-logs", "--yes", "--no-graceful"); r.code != 0 {
 			m.Errorf("uninstall: exit code %d\n%s%s", r.code, r.out, r.err)
 		}
 	}

@@ -42,6 +42,13 @@ func (c rescueCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer unlock()
+	// Where the system has no launchd, the program is what jobs are unloaded
+	// with.
+	if in, err := a.installer(); err != nil {
+		return err
+	} else if _, err := in.Program(ctx); err != nil {
+		return &failure{err: fmt.Errorf("put the program back: %w", err), hint: "halton-meter doctor"}
+	}
 	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
 	defer steps.Close()
 	a.clearAway(ctx, steps)

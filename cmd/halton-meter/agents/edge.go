@@ -40,7 +40,11 @@ var (
 // its port is free; else a free one, which it records.
 func (in *Installer) chooseEdgePort(ctx context.Context) (int, error) {
 	pinned := in.Config.Daemon.EdgePort
-	if port := EdgePort(in.Paths); port != 0 && (pinned == 0 || pinned == port) && in.holdsPort(ctx, port) {
+	port := EdgePort(in.Paths)
+	if port == 0 {
+		port = in.orphanedPort(ctx)
+	}
+	if port != 0 && (pinned == 0 || pinned == port) && in.holdsPort(ctx, port) {
 		return port, nil
 	}
 	a, err := portalloc.Negotiation{
@@ -56,6 +60,18 @@ func (in *Installer) chooseEdgePort(ctx context.Context) (int, error) {
 	// The edge is another process: launchd binds the port for it, right after.
 	defer a.Close()
 	return a.Port("edge"), nil
+}
+
+// orphanedPort is the port of an edge that a graceful uninstall, or the loss of
+// its plist, has left behind, 0 if there is none: open shells depend on it.
+func (in *Installer) orphanedPort(ctx context.Context) int {
+	choice := EdgeChoice(in.Config.Daemon.EdgePort)
+	for _, port := range append([]int{choice.Preferred}, choice.Fallbacks...) {
+		if in.edgeAnswers(ctx, port) == nil {
+			return port
+		}
+	}
+	return 0
 }
 
 // holdsPort reports whether the port is our edge's. While the edge is down,

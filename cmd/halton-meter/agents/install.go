@@ -62,7 +62,7 @@ type Step struct {
 func (in *Installer) Steps() []Step {
 	return []Step{
 		{"state directory", in.stateDirectory},
-		{"program", in.program},
+		{"program", in.Program},
 		{"keys", in.keys},
 		{"certificate authority", in.authority},
 		{"trust bundle", in.bundle},
@@ -85,7 +85,8 @@ func (in *Installer) stateDirectory(context.Context) (string, error) {
 	return in.Paths.State, nil
 }
 
-func (in *Installer) program(context.Context) (string, error) {
+// Program puts the copy in place that the jobs run.
+func (in *Installer) Program(context.Context) (string, error) {
 	to := in.Paths.Program()
 	same, err := sameContent(in.Executable, to)
 	if err != nil || same {
