@@ -15,12 +15,13 @@ import (
 // known program: its look is late, and the traffic needs the processor more.
 const patience = time.Second
 
-// A pause after a look is so many times as long as the look took, and at most
-// maxPause: however many programs connect, looking for them takes no more than
-// a quarter of one processor.
+// A pause after a look is so many times as long as the look took: however many
+// programs connect, looking for them takes no more than a quarter of one
+// processor. It is at most maxPause, so that who comes in it has the answer
+// within the head start, if looks take what they usually do.
 const (
 	pauseFactor = 3
-	maxPause    = 40 * time.Millisecond
+	maxPause    = 20 * time.Millisecond
 )
 
 // lookout finds the programs behind connections, one look at a time: a look
