@@ -17,6 +17,10 @@ import (
 // than the look and the client's files may take.
 const findTimeout = patience + 2*resolveTimeout
 
+// maxCharges is how much of Row.Charges the ledger stores: some fifty
+// turns, where one is the rule.
+const maxCharges = 16 << 10
+
 // clerk books exchanges: it attributes, prices and writes what the tap saw.
 type clerk struct {
 	projects projects
@@ -169,6 +173,9 @@ func (c *clerk) tokens(row *ledger.Row, rec tap.Record) {
 	// What was billed at other models, or as audio, is in no column.
 	if charges, err := json.Marshal(rec.Charges); err == nil {
 		row.Charges = charges
+	}
+	if len(row.Charges) > maxCharges {
+		row.Charges = []byte("[]") // lest a part be priced as the whole
 	}
 }
 

@@ -29,11 +29,12 @@ func Reprice(book *pricing.Book) func(ledger.Row) (ledger.Price, bool) {
 	}
 }
 
-// charges says what a row was billed at. A row of an older release lacks what
+// charges says what a row was billed at; none if that was more than could be
+// stored. A row of an older release lacks what
 // is in no column: which of its tokens were audio, or at other models.
 func charges(row ledger.Row) []provider.Charge {
 	var stored []provider.Charge
-	if len(row.Charges) > 0 && json.Unmarshal(row.Charges, &stored) == nil && len(stored) > 0 {
+	if len(row.Charges) > 0 && json.Unmarshal(row.Charges, &stored) == nil {
 		return stored
 	}
 	if row.InputTokens == nil && row.OutputTokens == nil && len(row.ToolCalls) == 0 {

@@ -36,6 +36,7 @@ func TestBill(t *testing.T) {
 		}, 341_250, true},
 		{"calls only", ledger.Row{Provider: "anthropic", Model: "claude-opus-4-8", RequestedAt: at, ToolCalls: map[string]int64{"web_search": 1}}, 10_000_000, true},
 		{"charges that cannot be read", ledger.Row{Provider: "anthropic", Model: "claude-opus-4-8", RequestedAt: at, Charges: []byte(`[{`), OutputTokens: new(int64(1))}, 25_000, true},
+		{"more charges than could be stored", ledger.Row{Provider: "anthropic", Model: "claude-opus-4-8", RequestedAt: at, Charges: []byte(`[]`), OutputTokens: new(int64(1))}, 0, false},
 		{"its time", ledger.Row{Provider: "openai", Model: "gpt-5.6-sol", RequestedAt: time.Date(2026, 8, 20, 0, 0, 0, 0, time.UTC), OutputTokens: new(int64(1))}, 30_000, true},
 		{"no usage", ledger.Row{Provider: "anthropic", Model: "claude-opus-4-8", RequestedAt: at, CostReason: new("the provider sent no usage")}, 0, false},
 		{"billed in another row", ledger.Row{Provider: "anthropic", RequestedAt: at, Charges: stored, CostReason: new(reasonRetrieved)}, 0, false},
