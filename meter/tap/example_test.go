@@ -73,3 +73,29 @@ func ExampleOutcome() {
 	fmt.Println(tap.Completed, tap.ClientAborted, tap.UpstreamFailed)
 	// Output: completed client_aborted upstream_failed
 }
+
+func ExampleSocket() {
+	t := &tap.Tap{Done: func(r tap.Record) {
+		fmt.Println(r.ID, r.ResponseID, r.Usage.Input, r.Usage.Output)
+	}}
+	endpoint, _ := provider.Lookup("GET", "api.openai.com", "/v1/responses")
+	n := 0
+	begin := func() tap.Exchange {
+		n++
+		return tap.Exchange{ID: fmt.Sprint("exchange ", n), Endpoint: endpoint}
+	}
+	// The provider has answered with 101, and here is the connection to it.
+	const done = `{"type":"response.completed","response":{"id":"resp_1","usage":{"input_tokens":8,"output_tokens":3}}}`
+	wire := &fakeWire{said: frameBytes(0x81, nil, []byte(done)), end: io.EOF}
+	socket := t.Start(begin()).Upgrade(http.Header{}, wire, begin)
+
+	// What follows is the relay's: it reads and writes the socket instead.
+	_, _ = socket.Write(frameBytes(0x81, []byte("mask"), []byte(`{"type":"response.create","model":"gpt-5"}`)))
+	_, _ = io.Copy(io.Discard, socket)
+	socket.End(tap.Completed, nil)
+
+	if err := t.Close(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output: exchange 2 resp_1 8 3
+}
