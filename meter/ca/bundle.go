@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -25,7 +26,7 @@ func WriteBundle(dir string, extra []string) (changed bool, err error) {
 // operating system, then those that the user had set up before, then ours. A
 // file with our root alone would break every other host.
 type Bundle struct {
-	// Dir is the authority's directory: ca.pem is read and bundle.pem
+	// Dir is the authority's directory: the roots are read and bundle.pem is
 	// written there.
 	Dir string
 	// Extra names PEM files whose certificates go into the bundle: what the
@@ -78,11 +79,17 @@ func (b Bundle) content() ([]byte, error) {
 			return nil, fmt.Errorf("read extra roots: %s: %w", name, err)
 		}
 	}
-	ours, err := readRoot(filepath.Join(b.Dir, CertFile))
-	if err != nil {
-		return nil, err
+	for n := 1; n <= maxRoots; n++ {
+		path, _ := paths(b.Dir, n)
+		ours, err := readRoot(path)
+		if n > 1 && errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.addDER(ours.Raw)
 	}
-	c.addDER(ours.Raw)
 	return c.out.Bytes(), nil
 }
 

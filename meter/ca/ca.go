@@ -18,14 +18,16 @@
 //
 // # Ownership
 //
-// The caller owns the directory, which holds ca.pem, ca-key.pem and
-// bundle.pem. An Authority keeps no file open, starts no goroutine and needs
+// The caller owns the directory, which holds ca.pem, ca-key.pem, the roots that
+// Extend has added (ca-2.pem, ca-2-key.pem and so on) and bundle.pem. An Authority keeps no file open, starts no goroutine and needs
 // no closing. Several processes may load the same directory.
 //
 // # What it does not do
 //
 // It installs no trust anywhere: no keychain, no NSS database. It does not
-// widen a root: a root's hosts are fixed when it is created.
+// widen a root: a root's hosts are fixed when it is created. Extend puts
+// another one beside it for hosts that come later, and programs that were
+// started before do not trust that one.
 package ca
 
 import (
@@ -39,6 +41,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -58,17 +61,41 @@ const (
 	cacheSize = 256
 )
 
-// ErrNotPermitted means that the root's name constraints exclude a host.
+// ErrNotPermitted means that the roots' name constraints exclude a host.
 var ErrNotPermitted = errors.New("host is not permitted by the root's name constraints")
 
 // An Authority mints leaves under the root that Load read. It is safe for
 // concurrent use.
 type Authority struct {
-	root *x509.Certificate
-	key  *ecdsa.PrivateKey
+	signer          // the first root
+	more   []signer // those that Extend has added, the oldest first
 
 	mu     sync.Mutex
 	leaves map[string]*leaf
+}
+
+// signer is a root and its key.
+type signer struct {
+	root *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// permits reports whether the root may vouch for a name in its normal form.
+func (s signer) permits(name string) bool {
+	return slices.ContainsFunc(s.root.PermittedDNSDomains, func(permitted string) bool {
+		return name == permitted || strings.HasSuffix(name, "."+permitted)
+	})
+}
+
+// signerOf returns the root that vouches for a name in its normal form: the
+// oldest one, which the most programs trust.
+func (a *Authority) signerOf(name string) (signer, bool) {
+	for _, s := range append([]signer{a.signer}, a.more...) {
+		if s.permits(name) {
+			return s, true
+		}
+	}
+	return signer{}, false
 }
 
 // leaf is a cached certificate, or one that is being minted.
@@ -79,26 +106,45 @@ type leaf struct {
 	renew time.Time
 }
 
-// Certificate returns the root. The caller must not change it.
+// Certificate returns the first root. The caller must not change it.
 func (a *Authority) Certificate() *x509.Certificate { return a.root }
 
-// NotBefore is when the root was created, to the second. A program that was
-// running then cannot trust it.
-func (a *Authority) NotBefore() time.Time { return a.root.NotBefore.Add(backdate) }
+// Certificates returns all roots, the oldest first. The caller must not change
+// them.
+func (a *Authority) Certificates() []*x509.Certificate {
+	list := []*x509.Certificate{a.root}
+	for _, s := range a.more {
+		list = append(list, s.root)
+	}
+	return list
+}
 
-// Permits reports whether the root may vouch for host: it is one of the hosts
-// that the root was created for, or below one.
-func (a *Authority) Permits(host string) bool {
+// NotBefore is when the first root was created, to the second. A program that
+// was running then cannot trust it.
+func (a *Authority) NotBefore() time.Time { return created(a.root) }
+
+// Since is when the root was created that vouches for host, to the second. A
+// program that was running then does not trust a leaf for host. It is false
+// for a host that is not permitted.
+func (a *Authority) Since(host string) (time.Time, bool) {
 	name, err := normal(host)
 	if err != nil {
-		return false
+		return time.Time{}, false
 	}
-	for _, permitted := range a.root.PermittedDNSDomains {
-		if name == permitted || strings.HasSuffix(name, "."+permitted) {
-			return true
-		}
+	s, ok := a.signerOf(name)
+	if !ok {
+		return time.Time{}, false
 	}
-	return false
+	return created(s.root), true
+}
+
+func created(root *x509.Certificate) time.Time { return root.NotBefore.Add(backdate) }
+
+// Permits reports whether a root may vouch for host: it is one of the hosts
+// that the root was created for, or below one.
+func (a *Authority) Permits(host string) bool {
+	_, ok := a.Since(host)
+	return ok
 }
 
 // Leaf returns a certificate for host, with its key. It is minted at the
@@ -110,7 +156,8 @@ func (a *Authority) Leaf(host string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mint leaf for %q: %w", host, err)
 	}
-	if !a.Permits(name) {
+	s, ok := a.signerOf(name)
+	if !ok {
 		return nil, fmt.Errorf("mint leaf for %q: %w", host, ErrNotPermitted)
 	}
 
@@ -126,7 +173,7 @@ func (a *Authority) Leaf(host string) (*tls.Certificate, error) {
 	a.leaves[name] = l
 	a.mu.Unlock()
 
-	l.cert, l.err = a.mint(name)
+	l.cert, l.err = s.mint(name)
 	l.renew = time.Now().Add(leafLife / 2)
 	if l.err != nil {
 		l.err = fmt.Errorf("mint leaf for %q: %w", host, l.err)
@@ -161,9 +208,9 @@ func (a *Authority) makeRoom() {
 	}
 }
 
-func (a *Authority) mint(name string) (*tls.Certificate, error) {
+func (s signer) mint(name string) (*tls.Certificate, error) {
 	now := time.Now()
-	if err := valid(a.root, now); err != nil {
+	if err := valid(s.root, now); err != nil {
 		return nil, err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -172,8 +219,8 @@ func (a *Authority) mint(name string) (*tls.Certificate, error) {
 	}
 	template := &x509.Certificate{
 		DNSNames:    []string{name},
-		NotBefore:   later(now.Add(-backdate), a.root.NotBefore),
-		NotAfter:    earlier(now.Add(leafLife), a.root.NotAfter),
+		NotBefore:   later(now.Add(-backdate), s.root.NotBefore),
+		NotAfter:    earlier(now.Add(leafLife), s.root.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -189,7 +236,7 @@ func (a *Authority) mint(name string) (*tls.Certificate, error) {
 	}
 	// The parent is the parsed root, so that the leaf's key identifier is the
 	// one stored in the root, however it was computed then.
-	der, err := x509.CreateCertificate(rand.Reader, template, a.root, key.Public(), a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, s.root, key.Public(), s.key)
 	if err != nil {
 		return nil, err
 	}

@@ -59,3 +59,32 @@ func ExampleBundle() {
 	// changed: true
 	// changed: false
 }
+
+func ExampleExtend() {
+	tmp, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(tmp)
+
+	dir := filepath.Join(tmp, "ca")
+	if err := ca.Create(dir, []string{"api.anthropic.com"}); err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		added, err := ca.Extend(dir, []string{"api.anthropic.com", "llm.example.com"})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("added:", added)
+	}
+	authority, err := ca.Load(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(authority.Certificates()), "roots, llm.example.com is permitted:", authority.Permits("llm.example.com"))
+	// Output:
+	// added: true
+	// added: false
+	// 2 roots, llm.example.com is permitted: true
+}

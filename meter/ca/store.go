@@ -37,6 +37,18 @@ var (
 // maxFile bounds what is read of a file: a root or a key has about 1 KB.
 const maxFile = 64 << 10
 
+// maxRoots bounds how often an authority can be extended: each root makes
+// every bundle longer, and has a key that must be kept.
+const maxRoots = 32
+
+// paths are the files of the nth root, counted from 1.
+func paths(dir string, n int) (cert, key string) {
+	if n == 1 {
+		return filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile)
+	}
+	return filepath.Join(dir, fmt.Sprintf("ca-%d.pem", n)), filepath.Join(dir, fmt.Sprintf("ca-%d-key.pem", n))
+}
+
 // Create makes an authority for hosts in dir: the root in ca.pem, readable by
 // all, and its key in ca-key.pem, readable by the owner only. It creates dir
 // if need be and makes it private (0700). A directory that holds a root gives
@@ -49,32 +61,76 @@ func Create(dir string, hosts []string) error {
 }
 
 func create(dir string, hosts []string) error {
-	if len(hosts) == 0 {
-		return errors.New("no hosts: a root without name constraints could vouch for every site")
+	names, err := normalAll(hosts)
+	if err != nil {
+		return err
 	}
-	var names []string
-	for _, host := range hosts {
-		name, err := normal(host)
-		if err != nil {
-			return fmt.Errorf("host %q: %w", host, err)
-		}
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return err
 	}
-	certPath := filepath.Join(dir, CertFile)
+	certPath, keyPath := paths(dir, 1)
 	if _, err := os.Lstat(certPath); err == nil {
-		return fmt.Errorf("%w: remove %s and %s to start anew; programs must then trust the new root",
-			ErrExists, certPath, filepath.Join(dir, KeyFile))
+		return fmt.Errorf("%w: remove %s and %s to start anew; programs must then trust the new root", ErrExists, certPath, keyPath)
 	}
-	key, err := makeKey(dir)
+	return createRoot(dir, 1, names)
+}
+
+// Extend makes another root, beside those in dir, for the hosts that none of
+// them permits, and reports whether there were any. The roots that are there
+// stay as they are. The bundle has to be written again, and an Authority that
+// was loaded before does not know the new root. After a crash in the middle it
+// can be called again.
+func Extend(dir string, hosts []string) (added bool, err error) {
+	if added, err = extend(dir, hosts); err != nil {
+		return false, fmt.Errorf("extend authority in %s: %w", dir, err)
+	}
+	return added, nil
+}
+
+func extend(dir string, hosts []string) (added bool, err error) {
+	a, err := load(dir)
+	if err != nil {
+		return false, err
+	}
+	names, err := normalAll(hosts)
+	if err != nil {
+		return false, err
+	}
+	names = slices.DeleteFunc(names, a.Permits)
+	if len(names) == 0 {
+		return false, nil
+	}
+	n := len(a.more) + 2
+	if n > maxRoots {
+		return false, fmt.Errorf("there are %d roots already: remove %s and what begins with ca- to start anew", maxRoots, filepath.Join(dir, CertFile))
+	}
+	return true, createRoot(dir, n, names)
+}
+
+// normalAll returns the hosts in their normal form, sorted, each once.
+func normalAll(hosts []string) ([]string, error) {
+	if len(hosts) == 0 {
+		return nil, errors.New("no hosts: a root without name constraints could vouch for every site")
+	}
+	var names []string
+	for _, host := range hosts {
+		name, err := normal(host)
+		if err != nil {
+			return nil, fmt.Errorf("host %q: %w", host, err)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// createRoot writes the nth root and its key.
+func createRoot(dir string, n int, names []string) error {
+	certPath, keyPath := paths(dir, n)
+	key, err := makeKey(keyPath)
 	if err != nil {
 		return err
 	}
@@ -85,6 +141,10 @@ func create(dir string, hosts []string) error {
 	template, err := rootTemplate(names, machine, time.Now())
 	if err != nil {
 		return err
+	}
+	if n > 1 {
+		// Two roots may be made within a second, and must not share a name.
+		template.Subject.CommonName += fmt.Sprintf(" (%d)", n)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -97,10 +157,9 @@ func create(dir string, hosts []string) error {
 	return err
 }
 
-// makeKey writes a new key, or takes the one of a Create that did not get as
-// far as the certificate: nobody trusts it yet, and nothing is overwritten.
-func makeKey(dir string) (*ecdsa.PrivateKey, error) {
-	path := filepath.Join(dir, KeyFile)
+// makeKey writes a new key, or takes the one of a call that did not get as far
+// as the certificate: nobody trusts it yet, and nothing is overwritten.
+func makeKey(path string) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -146,7 +205,8 @@ func writeNew(path string, data []byte, perm fs.FileMode) (err error) {
 	return dir.Sync()
 }
 
-// Load reads the authority that Create made in dir. It refuses a key that
+// Load reads the authority that Create made in dir, with the roots that Extend
+// has added. It refuses a key that
 // somebody else may have read or replaced (ErrKeyExposed), a root whose time
 // is over (ErrExpired), and a key that is not the root's. The error is
 // fs.ErrNotExist if there is none.
@@ -159,25 +219,46 @@ func Load(dir string) (*Authority, error) {
 }
 
 func load(dir string) (*Authority, error) {
-	certPath, keyPath := filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile)
-	root, err := readRoot(certPath)
+	first, err := loadRoot(dir, 1)
 	if err != nil {
 		return nil, err
+	}
+	a := &Authority{signer: first}
+	for n := 2; n <= maxRoots; n++ {
+		certPath, _ := paths(dir, n)
+		if _, err := os.Lstat(certPath); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		another, err := loadRoot(dir, n)
+		if err != nil {
+			return nil, err
+		}
+		a.more = append(a.more, another)
+	}
+	return a, nil
+}
+
+// loadRoot reads the nth root and its key.
+func loadRoot(dir string, n int) (signer, error) {
+	certPath, keyPath := paths(dir, n)
+	root, err := readRoot(certPath)
+	if err != nil {
+		return signer{}, err
 	}
 	key, err := readKey(keyPath)
 	if err != nil {
-		return nil, err
+		return signer{}, err
 	}
 	switch {
 	case !root.IsCA || len(root.PermittedDNSDomains) == 0:
-		return nil, fmt.Errorf("%s is not a root with name constraints: remove it and %s, and create the authority again", certPath, keyPath)
+		return signer{}, fmt.Errorf("%s is not a root with name constraints: remove it and %s, and create the authority again", certPath, keyPath)
 	case !key.PublicKey.Equal(root.PublicKey):
-		return nil, fmt.Errorf("%s is not the key of %s: remove both, and create the authority again", keyPath, certPath)
+		return signer{}, fmt.Errorf("%s is not the key of %s: remove both, and create the authority again", keyPath, certPath)
 	}
 	if err := valid(root, time.Now()); err != nil {
-		return nil, fmt.Errorf("%s: %w: remove it and %s, and create the authority again", certPath, err, keyPath)
+		return signer{}, fmt.Errorf("%s: %w: remove it and %s, and create the authority again", certPath, err, keyPath)
 	}
-	return &Authority{root: root, key: key}, nil
+	return signer{root, key}, nil
 }
 
 func readRoot(path string) (*x509.Certificate, error) {
