@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haltonlabs/halton-meter/internal/process"
 	"github.com/haltonlabs/halton-meter/meter/attribution"
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
@@ -32,6 +33,7 @@ type client struct {
 	facts           attribution.Facts
 	project, source string
 	program         string
+	started         time.Time // zero if it cannot be told
 }
 
 // arrive begins to look for a tunnel's client, and returns when it is found or
@@ -52,6 +54,7 @@ func (c *clients) arrive(t proxyedge.Chain, must bool) *client {
 			cl.facts.EnvProject, cl.facts.Dir = p.Project, p.Dir
 			cl.facts.Workspace, cl.facts.Label = p.Workspace, p.Label
 			cl.program = p.Program
+			cl.started, _ = process.StartTime(p.PID) // zero with an error
 		}
 		cl.project, cl.source = c.projects.resolve(cl.facts)
 	}()

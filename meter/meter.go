@@ -42,6 +42,7 @@ const storeTimeout = 5 * time.Second
 var (
 	errDraining = errors.New("draining")
 	errLearned  = errors.New("learned")
+	errOlder    = errors.New("older")
 )
 
 // Config is what a daemon needs. Dir, Internal and API have no default.
@@ -202,9 +203,17 @@ func (d *daemon) admit(c proxyedge.Chain) error {
 	if err := d.mitm.Admit(c); err != nil {
 		return err
 	}
-	matters := !c.Plain && d.learned.knows(c.Host)
-	cl := d.clients.arrive(c, matters)
-	if matters && d.learned.passes(c.Host, cl.what()) {
+	if c.Plain {
+		d.clients.arrive(c, false)
+		return nil
+	}
+	since := addedRoot(d.ca, c.Host)
+	cl := d.clients.arrive(c, !since.IsZero() || d.learned.knows(c.Host))
+	switch {
+	case !since.IsZero() && !cl.startedAfter(since):
+		d.clients.leave(c)
+		return errOlder
+	case d.learned.passes(c.Host, cl.what()):
 		d.clients.leave(c)
 		return errLearned
 	}
