@@ -223,7 +223,8 @@ func TestASecondDaemon(t *testing.T) {
 func TestLogsAreRotated(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	m.must(0, "init")
+	m.must(0, "start")
+	m.must(0, "stop")
 	m.must(0, "launchctl", "bootout", m.edgeTarget())
 	large := strings.Repeat("a line of an old log\n", 9<<20/21)
 	for _, job := range []string{"daemon", "edge"} {

@@ -79,6 +79,13 @@ func TestOneCorruptByteCostsOneRecord(t *testing.T) {
 	if ids, damaged := decoded(t, slices.Concat(a, zeros)); len(ids) != 1 || damaged != 1 {
 		t.Errorf("zeros at the end: rows %v, damaged %d", ids, damaged)
 	}
+	room := slices.Concat(encodeRecord(kindRoom, nil), a, zeros)
+	if ids, damaged := decoded(t, room); len(ids) != 1 || damaged != 0 {
+		t.Errorf("zeros in a piece of the reserve: rows %v, damaged %d", ids, damaged)
+	}
+	if ids, damaged := decoded(t, append(room, a...)); len(ids) != 2 || damaged != 1 {
+		t.Errorf("zeros between records: rows %v, damaged %d", ids, damaged)
+	}
 }
 
 // The worst that a provider or client can send still fits into a record, and
@@ -160,6 +167,7 @@ func TestExportFormIsAPromise(t *testing.T) {
 func FuzzScanRecords(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(record(f, fullRow("a")))
+	f.Add(append(encodeRecord(kindRoom, nil), make([]byte, 100)...))
 	f.Add(append(record(f, row("a", 0))[:20], record(f, row("b", 0))...))
 	f.Add([]byte("\xffHMJ\xff\xff\xff\xff\x00\x00\x00\x00o"))
 	good := record(f, row("good", 0))

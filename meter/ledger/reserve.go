@@ -100,10 +100,18 @@ func (j *journal) leaveReserve() {
 	}
 }
 
-// reuse empties the active segment, a piece whose records nobody needs any
-// more: to remove it would give away room that cannot be had back now.
+// reuse empties the active segment, whose records nobody needs any more, where
+// there is no other: to remove a piece of the reserve would give away room
+// that cannot be had back now.
 func (j *journal) reuse() error {
 	s := j.active()
+	if !s.reserved {
+		if err := j.file.Truncate(0); err != nil {
+			return err
+		}
+		s.size, s.synced = 0, 0
+		return nil
+	}
 	head := encodeRecord(kindRoom, nil)
 	if _, err := j.file.WriteAt(make([]byte, s.size-int64(len(head))), int64(len(head))); err != nil {
 		return err

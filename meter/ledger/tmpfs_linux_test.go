@@ -68,7 +68,7 @@ func fillDisk(t *testing.T, dir string) (empty func()) {
 // over a crash too, then into memory, and all of them into the database when
 // there is room again.
 func TestFullFileSystem(t *testing.T) {
-	onTmpfs(t, "size=6m", func(mount string) {
+	onTmpfs(t, "size=32m", func(mount string) {
 		dir := filepath.Join(mount, "state")
 		config := Config{Dir: dir, MaxPending: 400}
 		tune := quick()
@@ -113,7 +113,7 @@ func TestFullFileSystem(t *testing.T) {
 		}
 		empty()
 		until(t, l, func(s Status) bool {
-			return s.Ready && s.DatabaseErr == nil && s.Pending == 0 && !s.InReserve && s.ReserveLeft == whole
+			return s.Ready && s.DatabaseErr == nil && s.Pending == 0 && !s.Behind && !s.InReserve && s.ReserveLeft == whole
 		})
 
 		empty = fillDisk(t, mount)
@@ -127,7 +127,7 @@ func TestFullFileSystem(t *testing.T) {
 		}
 		empty()
 		until(t, l, func(s Status) bool {
-			return s.JournalErr == nil && s.DatabaseErr == nil && s.Pending == 0 && s.InMemory == 0 && s.ReserveLeft == whole
+			return s.JournalErr == nil && s.DatabaseErr == nil && s.Pending == 0 && !s.Behind && s.InMemory == 0 && s.ReserveLeft == whole
 		})
 		must(t, l.Storable())
 		must(t, l.Close(t.Context()))
@@ -147,7 +147,7 @@ func TestFullFileSystem(t *testing.T) {
 
 // A disk that is full from the start.
 func TestOpenOnFullFileSystem(t *testing.T) {
-	onTmpfs(t, "size=6m", func(mount string) {
+	onTmpfs(t, "size=32m", func(mount string) {
 		empty := fillDisk(t, mount)
 		dir := filepath.Join(mount, "state")
 		l := mustOpen(t, Config{Dir: dir}, quick())
@@ -158,7 +158,7 @@ func TestOpenOnFullFileSystem(t *testing.T) {
 			t.Errorf("status %+v, storable %v: want one row in memory", s, l.Storable())
 		}
 		empty()
-		until(t, l, func(s Status) bool { return s.Ready && s.JournalErr == nil && s.Pending == 0 && s.ReserveLeft > 0 })
+		until(t, l, func(s Status) bool { return s.Ready && s.JournalErr == nil && s.Pending == 0 && !s.Behind && s.ReserveLeft > 0 })
 		must(t, l.Close(t.Context()))
 		if rows := readAll(t, dir, Query{}); len(rows) != 1 || rows[0].Status != "success" {
 			t.Errorf("rows %+v, want one", rows)

@@ -327,9 +327,7 @@ func (l *Ledger) sweep(keep int64) {
 	l.mu.Lock()
 	j := l.journal
 	if j.err == nil && j.active().size > keep && j.active().done() {
-		if !j.inReserve() || j.roomFor(2*j.pieceBytes) {
-			j.err = j.rotate(j.inReserve())
-		} else {
+		if j.inReserve() && !j.roomFor(2*j.pieceBytes) || j.rotate(j.inReserve()) != nil {
 			j.err = j.reuse()
 		}
 	}
