@@ -9,6 +9,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
@@ -34,7 +35,21 @@ func EnsureBundle(p Paths, c config.Config, getenv func(string) string) error {
 	if _, err := os.Stat(p.AdoptedRoots()); err == nil {
 		extra = append(extra, p.AdoptedRoots())
 	}
+	if err := extendAuthority(p, c); err != nil {
+		return err
+	}
 	_, err := ca.WriteBundle(p.CA(), extra)
+	return err
+}
+
+// extendAuthority adds a root for the hosts that the configuration or a new
+// release has added. The daemon that runs now goes on without it.
+func extendAuthority(p Paths, c config.Config) error {
+	table, err := c.Table()
+	if err != nil {
+		return err
+	}
+	_, err = ca.Extend(p.CA(), append(table.Hosts(), reserved.Metered))
 	return err
 }
 

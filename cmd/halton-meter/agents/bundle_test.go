@@ -1,0 +1,49 @@
+package agents
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/meter/ca"
+)
+
+// TestBundleOfNewHosts: hosts that came after the first root get one of their
+// own, and the bundle has both.
+func TestBundleOfNewHosts(t *testing.T) {
+	p := Paths{Home: t.TempDir()}
+	p.State = filepath.Join(p.Home, "state")
+	if err := ca.Create(p.CA(), []string{"api.anthropic.com"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to add
+		if err := EnsureBundle(p, config.Config{}, func(string) string { return "" }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := ca.Load(p.CA())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := a.Certificates()
+	if len(roots) != 2 || !a.Permits("api.openai.com") {
+		t.Errorf("%d roots, api.openai.com permitted: %v", len(roots), a.Permits("api.openai.com"))
+	}
+	bundle, err := os.ReadFile(p.Bundle())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for der := range certificates(bundle) {
+		for _, root := range roots {
+			if bytes.Equal([]byte(der), root.Raw) {
+				found++
+			}
+		}
+	}
+	if found != len(roots) {
+		t.Errorf("the bundle has %d of %d roots", found, len(roots))
+	}
+}
