@@ -64,19 +64,20 @@ func ExampleBook_With() {
 }
 
 // A bill has a part for each charge, and a line for each product.
-func ExamplePart() {
+func ExampleBook_Bill() {
 	charges := []provider.Charge{{Model: "claude-opus-5-5", Usage: provider.Usage{Input: 1000, CacheRead: 500}}}
-	var bill pricing.Bill
-	bill = pricing.Bundled().Bill("anthropic", charges, "batch", time.Now())
+	bill := pricing.Bundled().Bill("anthropic", charges, "batch", time.Now())
+	total := func(b pricing.Bill) int64 { return b.NanoUSD }
+	show := func(l pricing.Line) {
+		fmt.Printf("%s: %d x %s USD per %d x %s = %s nano-USD\n", l.What, l.Count, l.USD, l.Per, l.Factor, l.NanoUSD)
+	}
+	lines := func(p pricing.Part) []pricing.Line { return p.Lines }
 	for _, part := range bill.Parts {
-		show := func(l pricing.Line) {
-			fmt.Printf("%s: %d x %s USD per %d x %s = %s nano-USD\n", l.What, l.Count, l.USD, l.Per, l.Factor, l.NanoUSD)
-		}
-		for _, l := range part.Lines {
+		for _, l := range lines(part) {
 			show(l)
 		}
 	}
-	fmt.Println(bill.NanoUSD)
+	fmt.Println(total(bill))
 	// Output:
 	// input: 1000 x 4 USD per 1000000 x 0.5 = 2000000 nano-USD
 	// cache read: 500 x 0.2 USD per 1000000 x 0.5 = 50000 nano-USD
@@ -89,9 +90,8 @@ func ExampleEntry_At() {
 	when := func(p pricing.Period) string { return p.When }
 	now := entry.At(time.Now())
 	fmt.Println(when(now))
-	var input pricing.Rate
-	input = now.Rates[0]
-	fmt.Println(input.Name, input.USD, "USD per", input.Per)
+	show := func(r pricing.Rate) { fmt.Println(r.Name, r.USD, "USD per", r.Per) }
+	show(now.Rates[0])
 	// Output:
 	// claude-opus-4-6 2
 	// since 2026-03-13

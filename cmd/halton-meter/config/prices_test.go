@@ -83,7 +83,7 @@ func TestPricesErrors(t *testing.T) {
 		"[pricing.\"*\"]\ninput = 3\n":                          "with a provider",
 		"[pricing.\"m\"]\nsince = \"soon\"\ninput = 3\n":        "since = soon is not a date",
 		"[pricing.\"m\"]\ninput = 3\ntiers = [{ input = 4 }]\n": "tiers[0].above = 0",
-		"[providers.\"a.example\"]\nformat = \"openai\"\n":      `host "a.example": format = "openai" is not known: write one of anthropic-messages`,
+		"[providers.\"a.example\"]\nformat = \"openai\"\n":      `host "a.example": format = "openai" is not known: write one of anthropic-batch, anthropic-messages`,
 		"[providers.\"a.example\"]\n":                           `format = ""`,
 		"[providers.\"a.example\"]\nurl = \"x\"\n":              `line 2: unknown key providers."a.example".url; write one of format`,
 		"[providers.\"a.example:80\"]\nformat = \"gemini\"":     "without a port",
