@@ -67,7 +67,7 @@ func script(t *testing.T, path string) string {
 func (m *machine) command(dir string, env, argv []string) string {
 	m.Helper()
 	// Far longer than any of them needs; a client that hangs must show in a log.
-	ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(m.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, append(append([]string(nil), m.env...), env...)
