@@ -85,7 +85,12 @@ func (m *machine) shell(script string) string {
 
 func (m *machine) doctor(args ...string) (doctor.Report, int) {
 	m.Helper()
-	r := m.halton(append([]string{"doctor", "--json"}, args...)...)
+	return m.doctorWith(nil, args...)
+}
+
+func (m *machine) doctorWith(env []string, args ...string) (doctor.Report, int) {
+	m.Helper()
+	r := m.haltonWith(env, append([]string{"doctor", "--json"}, args...)...)
 	var rep doctor.Report
 	if err := json.Unmarshal([]byte(r.out), &rep); err != nil {
 		m.Fatalf("doctor --json: %v\n%s%s", err, r.out, r.err)

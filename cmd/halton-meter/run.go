@@ -13,6 +13,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/meter/attribution"
+	"github.com/haltonlabs/halton-meter/meter/provider"
 )
 
 // probeBudget is what run spends on finding out whether the edge answers.
@@ -20,11 +21,12 @@ const probeBudget = 100 * time.Millisecond
 
 type runCmd struct {
 	Project string   `help:"Attribute the calls to this project." placeholder:"P"`
+	BaseURL bool     `name:"base-url" help:"Set the SDKs' base URLs in place of a proxy: for programs that follow no proxy variable."`
 	Command []string `arg:"" passthrough:"partial" name:"cmd" help:"The command and its arguments, after --."`
 }
 
 func (runCmd) Help() string {
-	return "The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, the command runs with its environment untouched, and one line on standard error says so."
+	return "The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, or cannot go through the proxy that the environment names, the command runs with its environment untouched, and one line on standard error says so."
 }
 
 func (c runCmd) Run(ctx context.Context, a *app) error {
@@ -53,9 +55,16 @@ func (c runCmd) Run(ctx context.Context, a *app) error {
 		return &failure{err: err, code: code}
 	}
 	env := os.Environ()
-	if edge, err := a.edgeForRun(ctx); err != nil {
+	edge, err := a.edgeForRun(ctx)
+	if err == nil {
+		err = a.adoptProxy(ctx, os.Getenv)
+	}
+	switch {
+	case err != nil:
 		fmt.Fprintf(os.Stderr, "halton-meter: %s runs unmetered: %v\n", argv[0], err)
-	} else {
+	case c.BaseURL:
+		env = shellenv.BaseURLs{Edge: edge, Project: project, URLs: baseURLs()}.Apply(env)
+	default:
 		a.refreshBundle()
 		env = shellenv.Settings{
 			Edge: edge, Project: project,
@@ -66,6 +75,27 @@ func (c runCmd) Run(ctx context.Context, a *app) error {
 		return &failure{err: fmt.Errorf("run %s: %w", argv[0], err), code: 126}
 	}
 	return nil
+}
+
+// baseURLs are the variables that the providers' own SDKs read. OpenAI's takes
+// its version's path from the variable.
+func baseURLs() []shellenv.BaseURL {
+	variables := map[string]string{
+		"/anthropic": "ANTHROPIC_BASE_URL", "/openai": "OPENAI_BASE_URL", "/gemini": "GOOGLE_GEMINI_BASE_URL",
+	}
+	var all []shellenv.BaseURL
+	for _, u := range provider.BaseURLs() {
+		name, known := variables[u.Prefix]
+		if !known {
+			continue
+		}
+		path := u.Prefix
+		if name == "OPENAI_BASE_URL" {
+			path += "/v1"
+		}
+		all = append(all, shellenv.BaseURL{Variable: name, Path: path, Host: u.Host})
+	}
+	return all
 }
 
 // edgeForRun is the address of our edge, if it answers in time.

@@ -47,7 +47,13 @@ func (a *app) setUpAs(ctx context.Context, s setup) error {
 			return err
 		}
 	}
-	if err := do("daemon", a.bringUpDaemon); err != nil {
+	if in.UpstreamChanged {
+		// The system proxy that was adopted a moment ago.
+		if _, err := in.BringUpEdge(ctx); err != nil {
+			return &failure{err: err, hint: a.hintFor(err, again)}
+		}
+	}
+	if err := do("daemon", func(ctx context.Context) (string, error) { return a.renewDaemon(ctx, in) }); err != nil {
 		return err
 	}
 	if err := do("self-test", a.selfTest); err != nil {
@@ -92,6 +98,23 @@ func modeFlag(mode string) string {
 		return ""
 	}
 	return " --" + mode
+}
+
+// renewDaemon unloads what runs as it was before, which lets open calls end,
+// and brings the daemon up. The edge passes traffic on meanwhile.
+func (a *app) renewDaemon(ctx context.Context, in *agents.Installer) (string, error) {
+	renewed := ""
+	for _, label := range in.Outdated() {
+		was, err := a.unload(ctx, label)
+		if err != nil {
+			return "", err
+		}
+		if was {
+			renewed = ", restarted"
+		}
+	}
+	detail, err := a.bringUpDaemon(ctx)
+	return detail + renewed, err
 }
 
 // bringUpDaemon does what start does, as one step.

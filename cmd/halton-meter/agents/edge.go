@@ -146,7 +146,7 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 // it runs, traffic flows. It tells what came of it.
 func (in *Installer) upgradeEdge(ctx context.Context) string {
 	program, current := edgeProgram(ctx, in.Paths)
-	if current {
+	if current && !in.UpstreamChanged {
 		return "already up"
 	}
 	ctx, cancel := context.WithTimeout(ctx, upgradeBudget)
@@ -159,6 +159,18 @@ func (in *Installer) upgradeEdge(ctx context.Context) string {
 	default:
 		return "already up, with the program of before: " + err.Error()
 	}
+}
+
+// ReloadEdge has the running edge become itself anew, in place: it reads the
+// configuration again, and no tunnel is cut.
+func ReloadEdge(ctx context.Context, p Paths) error {
+	program, err := edgectl.ProgramID(p.Program())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, upgradeBudget)
+	defer cancel()
+	return edgectl.Upgrade(ctx, p.EdgeSocket(), program)
 }
 
 // EdgeIsCurrent is false if the running edge is known to run another program

@@ -49,7 +49,9 @@ type Installer struct {
 	// before: edge and daemon must take it up.
 	UpstreamChanged bool
 
-	edgePort int // chosen by the step "launch agents"
+	programChanged bool
+	plistChanged   map[string]bool
+	edgePort       int // chosen by the step "launch agents"
 }
 
 // Step is one step of the installation; it returns what to tell of it.
@@ -95,6 +97,7 @@ func (in *Installer) Program(context.Context) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return "", err
 	}
+	in.programChanged = true
 	return to, atomicfile.Copy(to, in.Executable, 0o755)
 }
 
@@ -168,7 +171,23 @@ func (in *Installer) writePlist(label string, job *launchd.Job) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as macOS makes ~/Library/LaunchAgents
 		return err
 	}
+	if in.plistChanged == nil {
+		in.plistChanged = map[string]bool{}
+	}
+	in.plistChanged[label] = true
 	return atomicfile.Write(path, data, 0o644)
+}
+
+// Outdated are the jobs, beside the edge, that run as they were before these
+// steps: what changed takes effect when they are loaded anew.
+func (in *Installer) Outdated() []string {
+	var labels []string
+	for _, label := range []string{Daemon, Watchdog} {
+		if in.programChanged || in.plistChanged[label] || in.UpstreamChanged && label == Daemon {
+			labels = append(labels, label)
+		}
+	}
+	return labels
 }
 
 // loadUserEnv registers the login agent, so that this session is like the

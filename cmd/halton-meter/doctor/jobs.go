@@ -84,6 +84,14 @@ func (p *Patient) launchctl(args ...string) Command {
 	}
 }
 
+// kill ends a process that may not answer to SIGTERM: a hung daemon would keep
+// launchd waiting for its exit timeout. Rows are safe in the journal.
+func (p *Patient) kill(label string) Command {
+	c := p.launchctl("kill", "SIGKILL", p.Supervisor.Target(label).String())
+	c.Order = Stop
+	return c
+}
+
 func (p *Patient) edge(ctx context.Context) Finding {
 	port := agents.EdgePort(p.Paths)
 	if port == 0 {
@@ -111,9 +119,7 @@ func (p *Patient) edge(ctx context.Context) Finding {
 	case lookErr == nil && svc == nil:
 		return mend(Broken, "the edge is not loaded: programs that use "+addr+" fail", meter(Start, "start"))
 	case ours:
-		kick := p.launchctl("kickstart", "-k", p.Supervisor.Target(agents.Edge).String())
-		kick.Order = Start
-		return mend(Broken, fmt.Sprintf("the edge (process %d) does not answer on %s: %v", svc.PID, addr, err), kick)
+		return mend(Broken, fmt.Sprintf("the edge (process %d) does not answer on %s: %v", svc.PID, addr, err), p.kill(agents.Edge), meter(Start, "start"))
 	}
 	return mend(Broken, "the edge does not run: programs that use "+addr+" fail; "+ended(svc), meter(Install, "init"), meter(Start, "start"))
 }
@@ -146,20 +152,16 @@ func (p *Patient) daemon(ctx context.Context) Finding {
 	}
 	rec, err := p.record()
 	if err != nil || rec.PID != svc.PID || !rec.Live() {
-		kick := p.launchctl("kickstart", "-k", p.Supervisor.Target(agents.Daemon).String())
-		kick.Order = Start
 		why := "names another process"
 		if err != nil {
 			why = err.Error()
 		}
-		return mend(Broken, fmt.Sprintf("the daemon (process %d) runs, and its record of ports %s: the edge cannot find it", svc.PID, why), kick)
+		return mend(Broken, fmt.Sprintf("the daemon (process %d) runs, and its record of ports %s: the edge cannot find it", svc.PID, why), p.kill(agents.Daemon), meter(Start, "start"))
 	}
 	warnings, err := p.Health(ctx, rec.Ports["api"])
 	switch {
 	case err != nil:
-		kick := p.launchctl("kickstart", "-k", p.Supervisor.Target(agents.Daemon).String())
-		kick.Order = Start
-		return mend(Broken, fmt.Sprintf("the daemon (process %d) is not healthy: %v", svc.PID, err), kick)
+		return mend(Broken, fmt.Sprintf("the daemon (process %d) is not healthy: %v", svc.PID, err), p.kill(agents.Daemon), meter(Start, "start"))
 	case len(warnings) > 0:
 		return advise(Inconsistent, strings.Join(warnings, "; "), "halton-meter status tells more")
 	}

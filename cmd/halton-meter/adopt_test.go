@@ -1,0 +1,87 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
+)
+
+// A company's proxy in the user's environment is not lost: edge and daemon go
+// through it from the first command on, and no tunnel is cut for it.
+func TestRunAdoptsTheUsersProxy(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
+	parent := line.FindStringSubmatch(string(conf))[1]
+	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	m.must(0, "start")
+	before, _ := m.status()
+
+	env := []string{"HTTPS_PROXY=" + parent, "NO_PROXY=internal.example"}
+	r := m.haltonWith(env, "run", "--", "sh", "-c", "echo $HTTPS_PROXY $NO_PROXY")
+	edge := "http://" + agents.EdgeAddress(agents.EdgePort(m.paths()))
+	if want := edge + " internal.example,localhost,127.0.0.1,::1\n"; r.code != 0 || r.out != want || r.err != "" {
+		t.Fatalf("run: exit code %d, %q, %q; want %q", r.code, r.out, r.err, want)
+	}
+	m.wantHealthyDaemon()
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Fatalf("a call: %v", err)
+	}
+	if m.tunnels() == 0 {
+		t.Error("the call did not go through the user's proxy")
+	}
+	if rows := m.export(); len(rows) != 1 {
+		t.Errorf("%d rows", len(rows))
+	}
+	after, _ := m.status()
+	if was, is := before.component("edge").PID, after.component("edge").PID; was != is {
+		t.Errorf("the edge was process %d and is %d", was, is)
+	}
+	// The second time there is nothing to adopt.
+	if a, err := upstream.Read(m.paths().Upstream()); err != nil || a.Proxy != parent || a.NoProxy != "internal.example" {
+		t.Errorf("adopted %+v, %v", a, err)
+	}
+	if r := m.haltonWith(env, "run", "--", "true"); r.code != 0 || r.err != "" {
+		t.Errorf("again: exit code %d, %q", r.code, r.err)
+	}
+}
+
+func (m *machine) wantHealthyDaemon() {
+	m.Helper()
+	m.waitFor("the daemon", func() bool { _, err := m.health(); return err == nil })
+}
+
+// A proxy that the meter cannot go through is left to the program.
+func TestRunLeavesAProxyThatItCannotUse(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "start")
+	r := m.haltonWith([]string{"ALL_PROXY=socks5://me:secret@proxy.example:1080"}, "run", "--", "sh", "-c", "echo $ALL_PROXY $HTTPS_PROXY")
+	if r.code != 0 || r.out != "socks5://me:secret@proxy.example:1080\n" || !strings.Contains(r.err, "unmetered") {
+		t.Errorf("exit code %d, %q, %q", r.code, r.out, r.err)
+	}
+	if strings.Contains(r.err, "secret") {
+		t.Errorf("it tells the password: %q", r.err)
+	}
+}
+
+// With base URLs a program needs no proxy and no certificate.
+func TestRunWithBaseURLs(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "start")
+	base := "http://" + agents.EdgeAddress(agents.EdgePort(m.paths())) + "/p/acme"
+	r := m.haltonWith([]string{"OPENAI_BASE_URL=https://gateway.example/v1"}, "run", "--base-url", "--project", "acme", "--",
+		"sh", "-c", "echo $ANTHROPIC_BASE_URL $OPENAI_BASE_URL $GOOGLE_GEMINI_BASE_URL $HTTPS_PROXY")
+	if want := base + "/anthropic https://gateway.example/v1 " + base + "/gemini\n"; r.code != 0 || r.out != want {
+		t.Errorf("exit code %d, %q, %q; want %q", r.code, r.out, r.err, want)
+	}
+}
