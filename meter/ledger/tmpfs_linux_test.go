@@ -158,7 +158,9 @@ func TestOpenOnFullFileSystem(t *testing.T) {
 			t.Errorf("status %+v, storable %v: want one row in memory", s, l.Storable())
 		}
 		empty()
-		until(t, l, func(s Status) bool { return s.Ready && s.JournalErr == nil && s.Pending == 0 && !s.Behind && s.ReserveLeft > 0 })
+		until(t, l, func(s Status) bool {
+			return s.Ready && s.JournalErr == nil && s.Pending == 0 && !s.Behind && s.ReserveLeft > 0
+		})
 		must(t, l.Close(t.Context()))
 		if rows := readAll(t, dir, Query{}); len(rows) != 1 || rows[0].Status != "success" {
 			t.Errorf("rows %+v, want one", rows)
