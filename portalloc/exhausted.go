@@ -102,7 +102,7 @@ func (a Attempt) describe() string {
 // on all addresses. It is the zero Holder if nobody does, or if the operating
 // system does not tell.
 func FindHolder(ctx context.Context, port int) Holder {
-	return findHolders(ctx, []int{port})[port]
+	return findHolders(ctx, []int{port}, 0)[port]
 }
 
 func addHolders(ctx context.Context, tried []Attempt, last Record) {
@@ -110,7 +110,7 @@ func addHolders(ctx context.Context, tried []Attempt, last Record) {
 	for _, a := range tried {
 		ports = append(ports, a.Port)
 	}
-	holders := findHolders(ctx, ports)
+	holders := findHolders(ctx, ports, last.PID)
 	live := last.Live()
 	for i := range tried {
 		a := &tried[i]

@@ -11,7 +11,7 @@ import (
 // findHolders asks lsof(8), which every macOS has: the kernel's own answer
 // (libproc) needs cgo. lsof may wait on a dead network file system, hence
 // the bound; an error message without a holder is better than none.
-func findHolders(ctx context.Context, ports []int) map[int]Holder {
+func findHolders(ctx context.Context, ports []int, _ int) map[int]Holder {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	var list []string

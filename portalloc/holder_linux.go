@@ -15,8 +15,9 @@ import (
 const tcpListen = "0A"
 
 // findHolders looks the sockets' inodes up in /proc/net/tcp (proc_net(5)) and
-// then among the descriptors of all processes that this user may inspect.
-func findHolders(ctx context.Context, ports []int) map[int]Holder {
+// then among the descriptors of all processes that this user may inspect. That
+// is slow where there are many, so the likely one comes first.
+func findHolders(ctx context.Context, ports []int, likely int) map[int]Holder {
 	found := map[int]Holder{}
 	byInode := map[string]int{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
@@ -35,6 +36,7 @@ func findHolders(ctx context.Context, ports []int) map[int]Holder {
 		return found
 	}
 	dirs, _ := filepath.Glob("/proc/[0-9]*/fd")
+	dirs = append([]string{fmt.Sprintf("/proc/%d/fd", likely)}, dirs...)
 	for _, dir := range dirs {
 		if ctx.Err() != nil || len(byInode) == 0 {
 			break
@@ -77,6 +79,9 @@ type listener struct {
 func parseListeners(table []byte) []listener {
 	var all []listener
 	for line := range strings.Lines(string(table)) {
+		if !strings.Contains(line, " "+tcpListen+" ") {
+			continue // most are connections, and there may be many
+		}
 		f := strings.Fields(line)
 		if len(f) < 10 || f[3] != tcpListen {
 			continue
