@@ -226,3 +226,67 @@ func TestLargeBody(t *testing.T) {
 		}
 	}
 }
+
+// endless is a large body, a repeated text.
+type endless struct {
+	text string
+	left int
+	at   int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n := 0
+	for n < len(p) && e.left > 0 {
+		k := copy(p[n:min(len(p), n+e.left)], e.text[e.at:])
+		n, e.left, e.at = n+k, e.left-k, (e.at+k)%len(e.text)
+	}
+	return n, nil
+}
+
+func (e *endless) Close() error { return nil }
+
+// TestHugeResponse: what a response of 200 MB costs does not grow with it.
+func TestHugeResponse(t *testing.T) {
+	const size = 200 << 20
+	for _, tt := range []struct {
+		name, contentType string
+		most              int64
+	}{
+		{"a stream", sse, tap.DefaultMaxQueue + 64<<10},
+		// The body that is kept is copied once as it grows.
+		{"a document", "application/json", tap.DefaultMaxQueue + 2*tap.DefaultMaxBody + 64<<10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tp, records := newTap(&counter{})
+			f := tp.Start(tap.Exchange{})
+			resp := f.Response(200, header(tt.contentType), &endless{text: "data: {\"some\":\"text\"}\n\n", left: size})
+			var read, peak int64
+			for p := make([]byte, 32<<10); ; {
+				n, err := resp.Read(p)
+				read, peak = read+int64(n), max(peak, tp.Used())
+				if err != nil {
+					break
+				}
+			}
+			f.End(tap.Completed, nil)
+			noErr(t, tp.Flush(t.Context()))
+			if <-records; read != size || peak > tt.most || peak == 0 {
+				t.Errorf("the client read %d bytes, and the tap held %d, at most %d are allowed", read, peak, tt.most)
+			}
+			if used := tp.Used(); used != 0 {
+				t.Errorf("%d bytes are still reserved", used)
+			}
+		})
+	}
+}
+
+// counter is a parser that keeps nothing.
+type counter struct{ events int }
+
+func (c *counter) Request([]byte)              {}
+func (c *counter) Event(string, []byte)        { c.events++ }
+func (c *counter) Body(int, []byte)            {}
+func (c *counter) Result(bool) provider.Result { return provider.Result{Complete: true} }
