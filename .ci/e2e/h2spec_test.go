@@ -10,6 +10,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,8 +39,11 @@ func TestH2spec(t *testing.T) {
 		}
 		// A program that leaves three times without a request, as some cases
 		// do, is taken for one that distrusts the daemon's certificate, and let
-		// through to the provider until the daemon starts again.
+		// through to the provider. The daemon has to forget that.
 		m.must("stop")
+		if err := os.Remove(filepath.Join(m.home, ".halton-meter", "learned.json")); err != nil {
+			t.Fatal(err)
+		}
 		m.must("start")
 		return false
 	})

@@ -128,7 +128,8 @@ func (s *socketServer) conversation(end string) string {
 }
 
 // Three WebSocket stacks with compression, fragments, pings and close codes:
-// with the daemon up and down each reads, and closes, as it does without us.
+// with the daemon up and down each reads, and closes, as it does without us,
+// and each response has a row while it is up.
 func TestWebSockets(t *testing.T) {
 	calls, recs := loadCalls(t)
 	i := slices.IndexFunc(calls, func(c call) bool { return c.Path == "/v1/responses" && c.Stream })
@@ -178,7 +179,17 @@ func TestWebSockets(t *testing.T) {
 	}
 	play("without us", direct, nil)
 	play("daemon up", nil, run)
+	rows := m.export()
+	if want := 2 * len(clients) * len(ends); len(rows) != want {
+		t.Errorf("%d rows for %d responses", len(rows), want)
+	}
+	for _, r := range rows {
+		calls[i].check(t, r, "acme")
+	}
 	m.must("stop")
 	play("daemon down", nil, run)
+	if again := m.export(); len(again) != len(rows) {
+		t.Errorf("%d rows after conversations without a daemon, %d before", len(again), len(rows))
+	}
 	checkNoSecrets(t, m)
 }
