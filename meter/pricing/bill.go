@@ -29,55 +29,68 @@ type bucket struct {
 var buckets = []bucket{
 	{
 		"input", func(u provider.Usage) int64 { return u.Input - u.AudioInput - u.ImageInput - u.VideoInput },
-		[]string{"input_mtok"}, 0,
+		[]string{"input_mtok"},
+		0,
 	},
 	{
 		"audio input", func(u provider.Usage) int64 { return u.AudioInput },
-		[]string{"input_audio_mtok", "input_mtok"}, 0,
+		[]string{"input_audio_mtok", "input_mtok"},
+		0,
 	},
 	{
 		"cache read", func(u provider.Usage) int64 { return u.CacheRead - u.CachedAudioInput - u.CachedImageInput },
-		[]string{"cache_read_mtok", "input_mtok"}, 1,
+		[]string{"cache_read_mtok", "input_mtok"},
+		1,
 	},
 	{
 		"cached audio", func(u provider.Usage) int64 { return u.CachedAudioInput },
-		[]string{"cache_audio_read_mtok", "cache_read_mtok", "input_audio_mtok", "input_mtok"}, 2,
+		[]string{"cache_audio_read_mtok", "cache_read_mtok", "input_audio_mtok", "input_mtok"},
+		2,
 	},
 	{
 		"cache write", func(u provider.Usage) int64 { return u.CacheWrite5m },
-		[]string{"cache_write_5m_mtok", "cache_write_mtok", "input_mtok"}, 2,
+		[]string{"cache_write_5m_mtok", "cache_write_mtok", "input_mtok"},
+		2,
 	},
 	{
 		"one-hour cache write", func(u provider.Usage) int64 { return u.CacheWrite1h },
-		[]string{"cache_write_1h_mtok"}, 0,
+		[]string{"cache_write_1h_mtok"},
+		0,
 	},
 	{
 		"output", func(u provider.Usage) int64 { return u.Output - u.AudioOutput - u.ImageOutput - u.VideoOutput },
-		[]string{"output_mtok"}, 0,
+		[]string{"output_mtok"},
+		0,
 	},
 	{
 		"audio output", func(u provider.Usage) int64 { return u.AudioOutput },
-		[]string{"output_audio_mtok", "output_mtok"}, 0,
+		[]string{"output_audio_mtok", "output_mtok"},
+		0,
 	},
 	{
 		"image input", func(u provider.Usage) int64 { return u.ImageInput },
-		[]string{"input_image_mtok", "input_mtok"}, 0,
+		[]string{"input_image_mtok", "input_mtok"},
+		0,
 	},
 	{
 		"cached image", func(u provider.Usage) int64 { return u.CachedImageInput },
-		[]string{"cache_image_read_mtok", "cache_read_mtok", "input_image_mtok", "input_mtok"}, 2,
+		[]string{"cache_image_read_mtok", "cache_read_mtok", "input_image_mtok", "input_mtok"},
+		2,
 	},
 	{
 		"image output", func(u provider.Usage) int64 { return u.ImageOutput },
-		[]string{"output_image_mtok", "output_mtok"}, 0,
+		[]string{"output_image_mtok", "output_mtok"},
+		0,
 	},
 	{
 		"video input", func(u provider.Usage) int64 { return u.VideoInput },
-		[]string{"input_video_mtok", "input_mtok"}, 0,
+		[]string{"input_video_mtok", "input_mtok"},
+		0,
 	},
 	{
 		"video output", func(u provider.Usage) int64 { return u.VideoOutput },
-		[]string{"output_video_mtok", "output_mtok"}, 0,
+		[]string{"output_video_mtok", "output_mtok"},
+		0,
 	},
 }
 
