@@ -112,7 +112,7 @@ func TestUpgradesUnderLoad(t *testing.T) {
 	for range upgrades {
 		before := fresh.Load()
 		p.upgrade()
-		for fresh.Load() < before+5 && !t.Failed() {
+		for fresh.Load() < before+3 && !t.Failed() {
 			time.Sleep(time.Millisecond) // for what other goroutines do
 		}
 	}
@@ -154,14 +154,14 @@ func babble(t *testing.T, c *client, seed uint64, stop <-chan struct{}) {
 		total, from := int64(0), noise()
 		defer func() { c.CloseWrite(); sent <- total }()
 		// Paced, so that 50 of them leave the machine some time for others.
-		pace := time.NewTicker(3 * time.Millisecond)
+		pace := time.NewTicker(10 * time.Millisecond)
 		defer pace.Stop()
 		if _, err := c.Write([]byte{tlsHandshake}); err != nil {
 			t.Error(err)
 		}
 		for !isClosed(stop) {
 			<-pace.C
-			piece := make([]byte, 1+sizes.IntN(40_000))
+			piece := make([]byte, 1+sizes.IntN(20_000))
 			from.Read(piece)
 			n, err := c.Write(piece)
 			total += int64(n)

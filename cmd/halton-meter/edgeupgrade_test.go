@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -70,10 +71,7 @@ func TestUpgradesOfTheEdge(t *testing.T) {
 	builds := []string{m.otherBuild(), program}
 	for i := range upgrades {
 		at := fresh.Load()
-		// The new program sets itself up, as after an update of the package.
-		if out, err := m.command(builds[i%2], "init").CombinedOutput(); err != nil || !strings.Contains(string(out), "(upgraded in place)") {
-			t.Fatalf("init: %v\n%s\n%s", err, out, m.logs())
-		}
+		m.upgrade(i, builds[i%2])
 		now := m.edgeReport()
 		want, err := edgectl.ProgramID(m.paths().Program())
 		if err != nil || now.Program != want || now.PID != before.PID || now.UpgradedAt.IsZero() || !now.StartedAt.Before(now.UpgradedAt) {
@@ -93,7 +91,8 @@ func TestUpgradesOfTheEdge(t *testing.T) {
 		}
 	}
 	after := m.edgeReport()
-	if after.Passthrough != uint64(tunnels)+uint64(fresh.Load()) || after.Failed > 0 || after.Open != int64(len(idle)) {
+	// Those of the installation's own test come on top.
+	if after.Passthrough < uint64(tunnels)+uint64(fresh.Load()) || after.Failed > 0 || after.Open != int64(len(idle)) {
 		t.Errorf("counted %+v after %d tunnels, of which %d are open", after.Status, tunnels+fresh.Load(), len(idle))
 	}
 	// launchd's job was not touched.
@@ -145,9 +144,43 @@ func TestUpgradeToABrokenProgram(t *testing.T) {
 	if err := atomicfile.Write(m.paths().Program(), good, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if r := m.must(0, "start"); !strings.Contains(r.out, "(upgraded in place)") {
+	if r := m.must(0, "start"); !strings.Contains(r.out, "upgrade") {
 		t.Errorf("start: %s", r.out)
 	}
+}
+
+// upgrade installs the program at path and has the edge become it: as after an
+// update of the package, when the new program sets itself up; as when start
+// finds it; or directly, which is quicker. On a machine that is too busy the
+// edge puts it off, and does it a little later.
+func (m *machine) upgrade(n int, path string) {
+	m.Helper()
+	said := "upgrade"
+	if n == 0 {
+		out, err := m.command(path, "init").CombinedOutput()
+		if err != nil {
+			m.Fatalf("init: %v\n%s\n%s", err, out, m.logs())
+		}
+		said = string(out)
+	} else if err := atomicfile.Copy(m.paths().Program(), path, 0o755); err != nil {
+		m.Fatal(err)
+	}
+	if n == 1 {
+		said = m.must(0, "start").out
+	}
+	id, err := edgectl.ProgramID(m.paths().Program())
+	if err != nil {
+		m.Fatal(err)
+	}
+	if n > 1 {
+		ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
+		defer cancel()
+		err = edgectl.Upgrade(ctx, m.paths().EdgeSocket(), id)
+	}
+	if err != nil && !errors.Is(err, edgectl.ErrPostponed) || !strings.Contains(said, "upgrade") {
+		m.Fatalf("%v\n%s\n%s", err, said, m.logs())
+	}
+	m.waitFor("the edge to be the new program", func() bool { return m.edgeReport().Program == id })
 }
 
 // otherBuild is the same program, linked anew.
@@ -189,7 +222,7 @@ func (m *machine) tunnel(edge, origin string) net.Conn {
 		m.Fatal(err)
 	}
 	m.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", origin, origin)
 	const want = "HTTP/1.1 200 Connection Established\r\n\r\n"
 	got := make([]byte, len(want))
@@ -230,7 +263,7 @@ func echoUntil(t *testing.T, conn net.Conn, seed uint64, stop <-chan struct{}) {
 		defer conn.(*net.TCPConn).CloseWrite()
 		sizes, from := rand.New(rand.NewPCG(seed, 0)), noise()
 		// Paced: the machine has other things to do.
-		pace := time.NewTicker(4 * time.Millisecond)
+		pace := time.NewTicker(10 * time.Millisecond)
 		defer pace.Stop()
 		for {
 			select {
@@ -238,7 +271,7 @@ func echoUntil(t *testing.T, conn net.Conn, seed uint64, stop <-chan struct{}) {
 				return
 			case <-pace.C:
 			}
-			piece := make([]byte, 1+sizes.IntN(30_000))
+			piece := make([]byte, 1+sizes.IntN(20_000))
 			from.Read(piece)
 			n, err := conn.Write(piece)
 			sent.Add(int64(n))

@@ -1,5 +1,6 @@
 // Package edgectl lets other commands ask a running edge what it did: over a
-// Unix socket in the state directory, and from a file that outlives it.
+// Unix socket in the state directory, and from a file that outlives it. Over
+// the socket they also ask it to become the program that is installed now.
 //
 // The socket is not reachable through the edge itself, since no proxy request
 // names a Unix socket.
