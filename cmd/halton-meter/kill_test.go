@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
 // counter is a provider that notes which requests the daemon brought to it.
@@ -147,6 +150,12 @@ func TestFiftyKills(t *testing.T) {
 	const kills, clients = 50, 4
 	m := newMachine(t, freePorts(t))
 	m.must(0, "init")
+	// The daemon that init tried itself with would be in the way.
+	m.halton("launchctl", "bootout", m.target(agents.Daemon))
+	m.waitFor("no daemon to run", func() bool {
+		rec, err := portalloc.ReadRecord(m.paths().Ports())
+		return err != nil || !rec.Live()
+	})
 	seen := &counter{metered: map[string]bool{}, more: make(chan struct{}, 1)}
 	m.provider.Handle("POST /v1/messages", seen)
 	client := m.each()
@@ -216,8 +225,8 @@ func TestFiftyKills(t *testing.T) {
 	}
 	t.Logf("%d kills in %s: %d calls, %d through the daemon, %d failed, rows by status %v",
 		kills, time.Since(began).Round(time.Millisecond), asked.Load(), len(metered), failed.Load(), status)
-	if status["success"] == 0 || status["unknown"] == 0 {
-		t.Errorf("rows by status %v: want some that a kill cut off, and some that it did not", status)
+	if status["unknown"] == 0 {
+		t.Errorf("rows by status %v: no kill cut any exchange off", status)
 	}
 	// A kill cuts at most one call of each client.
 	if n := failed.Load(); n > kills*clients {
