@@ -157,8 +157,10 @@ func (c *Config) validate() error {
 		errs = append(errs, fmt.Errorf("ledger.keep_days = %d: use 1 to %d days, or 0 to keep every row", d, maxKeepDays))
 		c.Ledger = Ledger{}
 	}
-	if _, err := c.Book(); err != nil {
-		errs, c.Pricing = append(errs, err), nil
+	if len(c.Pricing) > 0 { // else the edge would load the price book for nothing
+		if _, err := c.Book(); err != nil {
+			errs, c.Pricing = append(errs, err), nil
+		}
 	}
 	if _, err := c.Table(); err != nil {
 		errs, c.Providers = append(errs, err), nil
