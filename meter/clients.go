@@ -33,6 +33,7 @@ type client struct {
 	facts           attribution.Facts
 	project, source string
 	program         string
+	pid             int
 	started         time.Time // zero if it cannot be told
 }
 
@@ -54,6 +55,7 @@ func (c *clients) arrive(t proxyedge.Chain, must bool) *client {
 			cl.facts.EnvProject, cl.facts.Dir = p.Project, p.Dir
 			cl.facts.Workspace, cl.facts.Label = p.Workspace, p.Label
 			cl.program = p.Program
+			cl.pid = p.PID
 			cl.started, _ = process.StartTime(p.PID) // zero with an error
 		}
 		cl.project, cl.source = c.projects.resolve(cl.facts)

@@ -111,17 +111,19 @@ func Run(ctx context.Context, c Config) error {
 // daemon is an assembled daemon: every room is open, nothing is served yet.
 type daemon struct {
 	Config
-	ports   *portalloc.Allocation
-	ledger  *ledger.Ledger
-	tap     *tap.Tap
-	mitm    *capture.Interceptor
-	clients *clients
-	learned learned
-	clerk   *clerk
-	state   state
-	ca      *ca.Authority
-	key     secret.Secret
-	token   secret.Secret
+	ports         *portalloc.Allocation
+	ledger        *ledger.Ledger
+	tap           *tap.Tap
+	mitm          *capture.Interceptor
+	clients       *clients
+	learned       learned
+	believers     believers
+	introductions introductions
+	clerk         *clerk
+	state         state
+	ca            *ca.Authority
+	key           secret.Secret
+	token         secret.Secret
 }
 
 func open(ctx context.Context, c Config) (_ *daemon, err error) {
@@ -222,14 +224,24 @@ func (d *daemon) admit(c proxyedge.Chain) error {
 
 // rejected learns from a client that did not trust our certificate.
 func (d *daemon) rejected(c proxyedge.Chain, sure bool) {
-	program := d.clients.of(c.Client).what()
-	if d.learned.rejected(c.Host, program, sure) {
-		d.Logger.Warn("capture.client.learned", "host", c.Host, "program", program)
-	}
+	cl := d.clients.of(c.Client)
+	d.introductions.await(cl, func() {
+		if !sure && d.believers.has(cl.believes(c.Host)) {
+			return
+		}
+		program := cl.what()
+		if d.learned.rejected(c.Host, program, sure) {
+			d.Logger.Warn("capture.client.learned", "host", c.Host, "program", program)
+		}
+	})
 }
 
 func (d *daemon) trusted(c proxyedge.Chain) {
-	d.learned.trusted(c.Host, d.clients.of(c.Client).what())
+	cl := d.clients.of(c.Client)
+	d.introductions.await(cl, func() {
+		d.believers.add(cl.believes(c.Host))
+		d.learned.trusted(c.Host, cl.what())
+	})
 }
 
 // health is nil while exchanges are metered and stored.

@@ -111,6 +111,7 @@ func (d *daemon) drain(ctx context.Context) error {
 	if err := d.mitm.Shutdown(open); err != nil {
 		d.Logger.Warn("daemon.drain.cut", "error", err)
 	}
+	d.introductions.end()
 	store, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	err := d.tap.Close(store)

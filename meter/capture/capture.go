@@ -256,8 +256,10 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 		}
 	case t.reason != "":
 		i.relay(t, t.reason)
-	case t.ours:
+	case t.ours && (t.seen() || saidUntrusted(err)):
 		i.reject(c, err)
+	case t.ours:
+		i.Logger.Info("capture.handshake.late", "host", c.Host, "error", err)
 	case len(t.hello) > 0 && !(t.hello[0] == recordHandshake && isEnd(err)):
 		// crypto/tls found no ClientHello in it, and the client is there.
 		i.relay(t, "not-tls")

@@ -37,6 +37,8 @@ type tunnel struct {
 	ours   bool   // intercept
 	reason string // why not
 	leaf   *tls.Certificate
+	// begun is when the client began, and answered when our answer did.
+	begun, answered time.Time
 
 	h2 atomic.Pointer[tls.Conn] // over it, once it is known to carry HTTP/2
 
@@ -52,7 +54,8 @@ func (t *tunnel) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	if n > 0 && !t.ours {
 		if len(t.hello) == 0 {
-			t.SetDeadline(time.Now().Add(handshakeTime)) // fails only on a dead connection
+			t.begun = time.Now()
+			t.SetDeadline(t.begun.Add(handshakeTime)) // fails only on a dead connection
 		}
 		t.hello = append(t.hello, p[:n]...)
 	}
@@ -63,8 +66,18 @@ func (t *tunnel) Write(p []byte) (int, error) {
 	if !t.ours {
 		return len(p), nil
 	}
+	if t.answered.IsZero() {
+		t.answered = time.Now()
+	}
 	return t.Conn.Write(p)
 }
+
+// patience is how long a client's edge surely waits for our first byte; later
+// it may have gone direct, and the client have seen nothing of us.
+const patience = 500 * time.Millisecond
+
+// seen reports whether the client saw our answer to its ClientHello.
+func (t *tunnel) seen() bool { return !t.answered.IsZero() && t.answered.Sub(t.begun) < patience }
 
 // Close closes the connection, and ends Handle.
 func (t *tunnel) Close() error {

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
@@ -212,6 +214,44 @@ func TestRejected(t *testing.T) {
 			if g, more := <-got; more {
 				t.Errorf("and %+v", g)
 			}
+		})
+	}
+}
+
+// TestLateAnswer: a client whose edge may have lost patience with us, and gone
+// direct, has rejected nothing.
+func TestLateAnswer(t *testing.T) {
+	for delay, want := range map[time.Duration]bool{0: true, patience - 1: true, patience: false} {
+		t.Run(delay.String(), func(t *testing.T) {
+			authority := newTestAuthority(t)
+			if _, err := authority.Leaf(testHost); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				rejected := false
+				i := &Interceptor{
+					Authority: authority, Metered: func(string, int) bool { return true },
+					Rejected: func(proxyedge.Chain, bool) { rejected = true },
+				}
+				var hello recorder
+				tls.Client(&hello, &tls.Config{ServerName: testHost}).Handshake()
+				ours, theirs := net.Pipe()
+				go func() {
+					ours.Write(hello.sent[:10])
+					time.Sleep(delay)
+					ours.Write(hello.sent[10:])
+					go io.Copy(io.Discard, ours)
+					time.Sleep(time.Second)
+					ours.Close()
+				}()
+				i.Handle(t.Context(), theirs, testChain)
+				if rejected != want {
+					t.Errorf("rejected: %v, want %v", rejected, want)
+				}
+				if err := i.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
 		})
 	}
 }
