@@ -142,6 +142,7 @@ type keeper struct {
 
 	mu      sync.Mutex // orders deadlines and keeping before the settlement
 	settled chan struct{}
+	up      sync.WaitGroup // the offering goroutine
 	outcome outcome
 	kept    []byte // nil once committed: a silent client may hold it for hours
 
@@ -169,6 +170,13 @@ func (k *keeper) run(ctx context.Context) {
 	t.guest.attend(t.interrupt)
 	why, ok := k.offerAll(ctx)
 	if ok {
+		// Here, and not deeper: a tunnel that relays for hours is to do so
+		// within the smallest stack, as relayUp's does in a new goroutine.
+		t.relayDown()
+		k.up.Wait()
+		if t.rest(ctx) {
+			t.run(ctx)
+		}
 		t.client.conn.Close()
 		t.far.conn.Close()
 		return
@@ -177,32 +185,31 @@ func (k *keeper) run(ctx context.Context) {
 	k.goDirect(ctx, why)
 }
 
-// offerAll returns true at the end of a tunnel that was committed, else why it
-// was not.
+// offerAll returns true when the tunnel is committed, else why it is not.
 func (k *keeper) offerAll(ctx context.Context) (why error, ok bool) {
 	t := k.tunnel
 	for {
 		k.settled = make(chan struct{})
-		var up sync.WaitGroup
-		up.Go(k.relayUp)
+		k.up.Go(k.relayUp)
 		b, n, err := t.far.next(bufferSize)
 		switch {
 		case err == nil:
 			t.downward.pending = bytes.Clone(b[:n])
 			buffers.Put(b)
 			t.countDown(n)
-			k.settle(committed)
-			t.tally.metering()
-			t.edge.counts.on(true)
-			t.relayDown()
-			up.Wait()
-			if t.rest(ctx) {
-				t.run(ctx)
-			}
+			// To move a deadline takes a deep stack, which would stay.
+			var commit sync.WaitGroup
+			commit.Go(func() {
+				defer t.edge.survive(t.client.conn)
+				k.settle(committed)
+				t.tally.metering()
+				t.edge.counts.on(true)
+			})
+			commit.Wait()
 			return nil, true
 		case t.guest.interrupted(err):
 			k.settle(interrupted)
-			up.Wait()
+			k.up.Wait()
 			if k.notTLS || k.gone != nil && !errors.Is(k.gone, io.EOF) ||
 				!t.guest.rest(ctx, k.parcel(), k.resume) {
 				return err, false
@@ -210,7 +217,7 @@ func (k *keeper) offerAll(ctx context.Context) (why error, ok bool) {
 		default:
 			k.settle(lost)
 			t.guest.deadline(func() { t.client.conn.SetReadDeadline(longAgo) })
-			up.Wait()
+			k.up.Wait()
 			t.guest.deadline(func() { t.client.conn.SetReadDeadline(time.Time{}) })
 			return err, false
 		}
@@ -316,7 +323,7 @@ func (k *keeper) relayUp() {
 	t.upward.pending, k.unsent = k.unsent, nil
 	switch {
 	case k.gone == nil:
-		t.relayUp()
+		k.up.Go(t.relayUp)
 	case errors.Is(k.gone, io.EOF):
 		t.upward.ended = true
 		t.finish(t.far, t.client)
