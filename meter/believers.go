@@ -18,6 +18,8 @@ type believers struct {
 	seen map[believer]bool
 	ring []believer
 	next int
+	// hosts are those for which anybody trusts us.
+	hosts map[string]bool
 }
 
 // believer is a process that trusts us for a host. Its start tells it from a
@@ -29,11 +31,15 @@ type believer struct {
 }
 
 func (b *believers) add(who believer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.hosts == nil {
+		b.hosts = map[string]bool{}
+	}
+	b.hosts[who.host] = true
 	if who.pid == 0 {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.seen[who] {
 		return
 	}
@@ -45,23 +51,33 @@ func (b *believers) add(who believer) {
 	b.next = (b.next + 1) % maxBelievers
 }
 
+// has reports whether who trusts us. Whoever cannot be found may be anybody
+// that does: a client that has closed its connection has left no trace.
 func (b *believers) has(who believer) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.seen[who]
+	return b.seen[who] || who.pid == 0 && b.hosts[who.host]
+}
+
+// looked reports whether the client was looked for to the end.
+func (cl *client) looked() bool {
+	if cl == nil {
+		return false
+	}
+	select {
+	case <-cl.found:
+		return true
+	default:
+		return false
+	}
 }
 
 // believes is who the client is to the believers; nobody if it is not found.
 func (cl *client) believes(host string) believer {
-	if cl == nil {
+	if !cl.looked() {
 		return believer{}
 	}
-	select {
-	case <-cl.found:
-		return believer{host, cl.pid, cl.started}
-	default:
-		return believer{}
-	}
+	return believer{host, cl.pid, cl.started}
 }
 
 // introductions are those of clients that are not found yet.

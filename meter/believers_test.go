@@ -9,7 +9,7 @@ func TestBelievers(t *testing.T) {
 	var b believers
 	start := time.Unix(1_700_000_000, 0)
 	who := believer{"api.example.com", 7, start}
-	if b.has(who) {
+	if b.has(who) || b.has(believer{host: who.host}) {
 		t.Error("it knows somebody before it was told")
 	}
 	b.add(who)
@@ -19,7 +19,8 @@ func TestBelievers(t *testing.T) {
 		{"other.example.com", 7, start}: false,
 		{"api.example.com", 8, start}:   false,
 		{"api.example.com", 7, start.Add(time.Second)}: false,
-		{host: "api.example.com"}:                      false,
+		{host: "api.example.com"}:                      true,
+		{host: "other.example.com"}:                    false,
 		{}:                                             false,
 	} {
 		if got := b.has(other); got != want {

@@ -17,6 +17,11 @@ import (
 // the look takes about as long as the client's part of the TLS handshake.
 const headStart = 50 * time.Millisecond
 
+// longStart is the same where it matters who the client is: one that does not
+// trust us would fail if it were taken for another. The edge waits a second
+// for our consent.
+const longStart = 700 * time.Millisecond
+
 // clients knows the project of each open tunnel. Finding it takes
 // milliseconds, so each tunnel has a goroutine for it.
 type clients struct {
@@ -60,10 +65,14 @@ func (c *clients) arrive(t proxyedge.Chain, must bool) *client {
 		}
 		cl.project, cl.source = c.projects.resolve(cl.facts)
 	}()
+	wait := headStart
+	if must {
+		wait = longStart
+	}
 	if _, err := attribution.Slug(t.User); err != nil || must {
 		select {
 		case <-cl.found:
-		case <-time.After(headStart):
+		case <-time.After(wait):
 		}
 	}
 	return cl

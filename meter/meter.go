@@ -209,13 +209,14 @@ func (d *daemon) admit(c proxyedge.Chain) error {
 		d.clients.arrive(c, false)
 		return nil
 	}
-	since := addedRoot(d.ca, c.Host)
-	cl := d.clients.arrive(c, !since.IsZero() || d.learned.knows(c.Host))
+	since, taught := addedRoot(d.ca, c.Host), d.learned.knows(c.Host)
+	cl := d.clients.arrive(c, taught || !since.IsZero())
 	switch {
 	case !since.IsZero() && !cl.startedAfter(since):
 		d.clients.leave(c)
 		return errOlder
-	case d.learned.passes(c.Host, cl.what()):
+	case taught && (!cl.looked() || d.learned.passes(c.Host, cl.what())):
+		// Who is not found in time may be the one that would fail.
 		d.clients.leave(c)
 		return errLearned
 	}
@@ -226,7 +227,9 @@ func (d *daemon) admit(c proxyedge.Chain) error {
 func (d *daemon) rejected(c proxyedge.Chain, sure bool) {
 	cl := d.clients.of(c.Client)
 	d.introductions.await(cl, func() {
-		if !sure && d.believers.has(cl.believes(c.Host)) {
+		// Who is not found in time is not held against those of whom it is
+		// known that they cannot be found.
+		if !sure && (!cl.looked() || d.believers.has(cl.believes(c.Host))) {
 			return
 		}
 		program := cl.what()
@@ -239,7 +242,9 @@ func (d *daemon) rejected(c proxyedge.Chain, sure bool) {
 func (d *daemon) trusted(c proxyedge.Chain) {
 	cl := d.clients.of(c.Client)
 	d.introductions.await(cl, func() {
-		d.believers.add(cl.believes(c.Host))
+		who := cl.believes(c.Host)
+		who.host = c.Host // of whoever it was
+		d.believers.add(who)
 		d.learned.trusted(c.Host, cl.what())
 	})
 }
