@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -19,6 +20,9 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 		return nil
 	}
 	cleanEnvironment(a.paths)
+	// Hundreds of streams are mostly buffers that live as long as they do, and
+	// garbage comes slowly: with the usual 100 the heap would be twice of it.
+	debug.SetGCPercent(40)
 	conf, err := a.config()
 	if err != nil {
 		return err

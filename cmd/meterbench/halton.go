@@ -24,7 +24,8 @@ type product struct {
 	originCA string
 }
 
-// install sets it up; with daemon it also meters. The origin is its provider.
+// install sets it up, with the daemon running or stopped. The origin is its
+// provider.
 func (b *bench) install(ctx context.Context, daemon bool) (*product, error) {
 	home, err := b.folder("home")
 	if err != nil {
@@ -63,10 +64,13 @@ func (b *bench) install(ctx context.Context, daemon bool) (*product, error) {
 	if err := p.run(ctx, "init"); err != nil {
 		return nil, err
 	}
+	// Either may be so after init already.
+	verb := "stop"
 	if daemon {
-		if err := p.run(ctx, "start"); err != nil {
-			return nil, err
-		}
+		verb = "start"
+	}
+	if err := p.run(ctx, verb); err != nil {
+		return nil, err
 	}
 	return p, awaitListener(ctx, p.address(), nil)
 }
