@@ -20,6 +20,9 @@ import (
 var (
 	errLoop = errors.New("this request has passed a proxy of ours already")
 	errSent = errors.New("the request was sent before")
+	// errBrokenBody stands for the answer of a target that took the part of a
+	// body which came before it was cut off for the whole.
+	errBrokenBody = errors.New("the request's body is malformed")
 )
 
 // idleTime is how long a connection to a target may rest.
@@ -166,6 +169,9 @@ func (w *web) RoundTrip(req *http.Request) (*http.Response, error) {
 // answered takes the response's head, before the client gets it.
 func answered(res *http.Response) error {
 	x := forwardOf(res.Request)
+	if x.gate.broken.Load() {
+		return errBrokenBody
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		x.gate.raw.Store(true)
 	}

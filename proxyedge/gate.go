@@ -40,6 +40,8 @@ type gate struct {
 	over atomic.Bool // a request was refused: nothing follows
 	raw  atomic.Bool // no HTTP any more
 	busy atomic.Bool // a request is being served
+	// broken: the body of the request that is being served was cut off.
+	broken atomic.Bool
 
 	up, down atomic.Uint64
 	closing  sync.Once
@@ -98,6 +100,9 @@ func (g *gate) readBody(p []byte) (int, error) {
 		return 0, err // a lasting one comes back at the next read
 	}
 	taken, err := g.body.scan(p[:n])
+	if err != nil {
+		g.broken.Store(true)
+	}
 	if taken < n {
 		g.in = append(bytes.Clone(p[taken:n]), g.in...)
 	}
