@@ -11,11 +11,11 @@ import (
 const trustTime = 2 * time.Second
 
 // addedRoot is when the root was added that vouches for host, zero if that is
-// the first one. Clients got to us by what came with the first, and a program
-// that reads its roots only when it starts cannot know a later one.
+// the first one of all. Clients got to us by what came with the first, and a
+// program that reads its roots only when it starts cannot know a later one.
 func addedRoot(authority *ca.Authority, host string) time.Time {
 	since, ok := authority.Since(host)
-	if !ok || !since.After(authority.NotBefore()) {
+	if !ok || !since.After(authority.NotBefore()) && !authority.Replaced() {
 		return time.Time{}
 	}
 	return since

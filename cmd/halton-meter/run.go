@@ -67,7 +67,7 @@ func (c runCmd) Run(ctx context.Context, a *app) error {
 	default:
 		a.refreshBundle()
 		env = shellenv.Settings{
-			Edge: edge, Project: project,
+			Edge: edge, Project: project, Node: true,
 			Bundle: a.paths.Bundle(), BundleVariables: agents.BundleVariables,
 		}.Apply(env)
 	}

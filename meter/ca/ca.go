@@ -70,6 +70,8 @@ type Authority struct {
 	signer          // the first root
 	more   []signer // those that Extend has added, the oldest first
 
+	replaced bool
+
 	mu     sync.Mutex
 	leaves map[string]*leaf
 }
@@ -139,6 +141,10 @@ func (a *Authority) Since(host string) (time.Time, bool) {
 }
 
 func created(root *x509.Certificate) time.Time { return root.NotBefore.Add(backdate) }
+
+// Replaced reports whether this authority took the place of one that was lost
+// or had expired: then programs run that trust that one and not this.
+func (a *Authority) Replaced() bool { return a.replaced }
 
 // Permits reports whether a root may vouch for host: it is one of the hosts
 // that the root was created for, or below one.

@@ -205,6 +205,19 @@ func writeNew(path string, data []byte, perm fs.FileMode) (err error) {
 	return dir.Sync()
 }
 
+// replacedMark lies in the directory of an authority that replaced another.
+const replacedMark = "replaced"
+
+// MarkReplaced notes in dir that its authority takes the place of one that was
+// lost or had expired; see [Authority.Replaced].
+func MarkReplaced(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, replacedMark), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("mark authority as replaced: %w", err)
+	}
+	return f.Close()
+}
+
 // Load reads the authority that Create made in dir, with the roots that Extend
 // has added. It refuses a key that
 // somebody else may have read or replaced (ErrKeyExposed), a root whose time
@@ -224,6 +237,9 @@ func load(dir string) (*Authority, error) {
 		return nil, err
 	}
 	a := &Authority{signer: first}
+	if _, err := os.Lstat(filepath.Join(dir, replacedMark)); err == nil {
+		a.replaced = true
+	}
 	for n := 2; n <= maxRoots; n++ {
 		certPath, _ := paths(dir, n)
 		if _, err := os.Lstat(certPath); errors.Is(err, fs.ErrNotExist) {

@@ -119,12 +119,28 @@ func (in *Installer) authority(context.Context) (string, error) {
 		if err := ca.Create(dir, append(hosts, reserved.Metered)); err != nil {
 			return "", err
 		}
+		if in.ranBefore() {
+			// Programs run that trust the one that is gone.
+			if err := ca.MarkReplaced(dir); err != nil {
+				return "", err
+			}
+		}
 		return "created, for " + strconv.Itoa(len(hosts)) + " hosts", nil
 	}
 	if _, err := ca.Load(dir); err != nil {
 		return "", err
 	}
 	return "kept", nil
+}
+
+// ranBefore reports whether there was an installation before these steps.
+func (in *Installer) ranBefore() bool {
+	for _, path := range []string{in.Paths.InstallMode(), in.Paths.Plist(Edge), in.Paths.In("db.sqlite")} {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (in *Installer) bundle(context.Context) (string, error) {

@@ -60,7 +60,11 @@ func (p *Patient) handshakes(ctx context.Context) Finding {
 	if err != nil || !rec.Live() {
 		return ok("not tried: the daemon is down, so that nothing is intercepted")
 	}
-	edge := agents.EdgeAddress(agents.EdgePort(p.Paths))
+	port := agents.EdgePort(p.Paths)
+	if agents.EdgeAnswers(ctx, p.Paths, port) != nil {
+		return ok("not tried: the edge does not answer")
+	}
+	edge := agents.EdgeAddress(port)
 	// The edge may have asked the daemon at a bad moment: its verdict holds
 	// for 200 ms.
 	err = p.goHandshake(ctx, edge)

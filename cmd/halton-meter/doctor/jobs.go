@@ -102,6 +102,7 @@ func (p *Patient) edge(ctx context.Context) Finding {
 	err := agents.EdgeAnswers(ctx, p.Paths, port)
 	h := portalloc.FindHolder(ctx, port)
 	ours := svc != nil && svc.PID != 0
+	stranger := h.PID != 0 && !(ours && h.PID == svc.PID) && !agents.HeldForUs(p.Paths, h)
 	switch {
 	case err == nil && lookErr == nil && svc == nil:
 		return mend(Inconsistent, "an edge of ours answers on "+addr+", and launchd does not know it: nothing restarts it", meter(Start, "start"))
@@ -110,13 +111,13 @@ func (p *Patient) edge(ctx context.Context) Finding {
 			return mend(Inconsistent, "the edge runs v"+rep.Version+", this is v"+version.Version, meter(Install, "init"))
 		}
 		return ok("answers on " + addr)
-	case errors.Is(err, proxyedge.ErrStranger), h.PID != 0 && !(ours && h.PID == svc.PID):
+	case errors.Is(err, proxyedge.ErrStranger), stranger:
 		who := "another program"
 		if h.PID != 0 {
 			who = fmt.Sprintf("%s (process %d, user %s)", h.Command, h.PID, h.User)
 		}
 		return mend(Broken, who+" listens on the edge's port "+addr, meter(Install, "init"), meter(Start, "start"))
-	case lookErr == nil && svc == nil:
+	case lookErr == nil && (svc == nil || svc.Draining()):
 		return mend(Broken, "the edge is not loaded: programs that use "+addr+" fail", meter(Start, "start"))
 	case ours:
 		return mend(Broken, fmt.Sprintf("the edge (process %d) does not answer on %s: %v", svc.PID, addr, err), p.kill(agents.Edge), meter(Start, "start"))

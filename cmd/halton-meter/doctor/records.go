@@ -28,7 +28,7 @@ func (p *Patient) ledger(ctx context.Context) Finding {
 	case errors.Is(rep.Err, ledger.ErrOlderSchema):
 		return mend(Inconsistent, rep.Err.Error(), meter(Stop, "stop"), meter(Start, "start"))
 	case rep.Err != nil:
-		return mend(Broken, rep.Err.Error(), meter(Stop, "stop"), meter(Repair, "db", "recover"), meter(Start, "start"))
+		return mend(Broken, rep.Path+": "+rep.Err.Error(), meter(Stop, "stop"), meter(Repair, "db", "recover"), meter(Start, "start"))
 	}
 	for _, s := range rep.SetAside {
 		if s.Recovery == nil {

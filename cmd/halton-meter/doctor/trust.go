@@ -31,6 +31,8 @@ func (p *Patient) authority(ctx context.Context) Finding {
 			renew = renew[1:]
 		}
 		return mend(Broken, "there is no certificate authority in "+dir, renew...)
+	case errors.Is(err, ca.ErrKeyExposed):
+		return mend(Broken, err.Error(), Command{Argv: []string{"chmod", "0600", filepath.Join(dir, "ca-key.pem")}}, meter(Start, "start"))
 	case err != nil:
 		return mend(Broken, err.Error(), renew...)
 	}

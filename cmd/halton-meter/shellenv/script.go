@@ -70,11 +70,10 @@ func (s Settings) Names() []string {
 // NO_PROXY is among them only where nothing but our own part is in it.
 func (s Settings) Ours(env []string) []string {
 	var names []string
-	leads := s.leadsToEdge(value(env, "HTTPS_PROXY")) || s.leadsToEdge(value(env, "https_proxy"))
 	for name, ours := range s.Variables(nil) {
 		v := value(env, name)
 		switch {
-		case v == "", name == nodeUseEnvProxy && !leads:
+		case v == "":
 		case isProxyVariable(name) && s.leadsToEdge(v), !isProxyVariable(name) && v == ours:
 			names = append(names, name)
 		}

@@ -40,7 +40,7 @@ func TestAShellReadsTheScript(t *testing.T) {
 	want := map[string]string{
 		"HTTPS_PROXY": "http://127.0.0.1:8081", "https_proxy": "http://127.0.0.1:8081",
 		"NO_PROXY": "a.example,localhost,127.0.0.1,::1", "no_proxy": "a.example,localhost,127.0.0.1,::1",
-		"SSL_CERT_FILE": settings.Bundle, "NODE_USE_ENV_PROXY": "1",
+		"SSL_CERT_FILE": settings.Bundle,
 	}
 	env := []string{"NO_PROXY=a.example"}
 	got := evaluate(t, settings.Script(shellenv.POSIX, env), env...)
@@ -63,7 +63,7 @@ func TestAShellReadsTheScript(t *testing.T) {
 func TestFishScript(t *testing.T) {
 	t.Parallel()
 	s := shellenv.Settings{Edge: "127.0.0.1:1"}
-	want := "set -gx HTTPS_PROXY http://127.0.0.1:1\nset -gx NODE_USE_ENV_PROXY 1\nset -gx NO_PROXY localhost,127.0.0.1,::1\n" +
+	want := "set -gx HTTPS_PROXY http://127.0.0.1:1\nset -gx NO_PROXY localhost,127.0.0.1,::1\n" +
 		"set -gx https_proxy http://127.0.0.1:1\nset -gx no_proxy localhost,127.0.0.1,::1\n"
 	if diff := cmp.Diff(want, s.Script(shellenv.Fish, nil)); diff != "" {
 		t.Error(diff)

@@ -18,6 +18,10 @@ type Settings struct {
 	Bundle string
 	// BundleVariables are the names that get it.
 	BundleVariables []string
+	// Node has Node follow the proxy variables, where nothing says whether it
+	// should. Node 22 tells on standard error that this is experimental, so it
+	// is for programs that somebody wants metered, not for all of them.
+	Node bool
 }
 
 // ProxyURL is the edge as programs want a proxy named. The password is there
@@ -85,7 +89,7 @@ func (s Settings) Variables(env []string) map[string]string {
 	set["no_proxy"] = set["NO_PROXY"]
 	// With it Node would follow the user's HTTP_PROXY as well, which it did not
 	// do before.
-	if value(env, nodeUseEnvProxy) == "" && value(env, "HTTP_PROXY") == "" && value(env, "http_proxy") == "" {
+	if s.Node && value(env, nodeUseEnvProxy) == "" && value(env, "HTTP_PROXY") == "" && value(env, "http_proxy") == "" {
 		set[nodeUseEnvProxy] = "1"
 	}
 	return set

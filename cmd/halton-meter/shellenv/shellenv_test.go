@@ -11,7 +11,7 @@ import (
 
 func TestApply(t *testing.T) {
 	s := shellenv.Settings{
-		Edge: "127.0.0.1:8081", Project: "billing", Bundle: "/s/bundle.pem",
+		Edge: "127.0.0.1:8081", Project: "billing", Node: true, Bundle: "/s/bundle.pem",
 		BundleVariables: []string{"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"},
 	}
 	tests := map[string]struct{ env, want []string }{
