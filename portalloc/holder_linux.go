@@ -1,9 +1,11 @@
 package portalloc
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,11 +23,13 @@ func findHolders(ctx context.Context, ports []int, likely int) map[int]Holder {
 	found := map[int]Holder{}
 	byInode := map[string]int{}
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		data, err := os.ReadFile(table)
+		f, err := os.Open(table)
 		if err != nil {
 			continue
 		}
-		for _, l := range parseListeners(data) {
+		listeners := parseListeners(f)
+		f.Close()
+		for _, l := range listeners {
 			if slices.Contains(ports, l.port) {
 				byInode["socket:["+l.inode+"]"] = l.port
 				found[l.port] = Holder{User: l.uid}
@@ -75,16 +79,20 @@ type listener struct {
 
 // parseListeners reads a table of /proc/net: the second column is the local
 // address in hexadecimal, then remote address, state, queues, timer,
-// retransmits, uid, timeout and inode.
-func parseListeners(table []byte) []listener {
+// retransmits, uid, timeout and inode. Listeners come first
+// (Documentation/networking/proc_net_tcp.rst), and of connections there may be
+// so many that the kernel needs long to list them.
+func parseListeners(table io.Reader) []listener {
 	var all []listener
-	for line := range strings.Lines(string(table)) {
-		if !strings.Contains(line, " "+tcpListen+" ") {
-			continue // most are connections, and there may be many
-		}
-		f := strings.Fields(line)
-		if len(f) < 10 || f[3] != tcpListen {
+	lines := bufio.NewScanner(table)
+	lines.Scan() // the names of the columns
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 10 {
 			continue
+		}
+		if f[3] != tcpListen {
+			break
 		}
 		addr, hexPort, _ := strings.Cut(f[1], ":")
 		port, err := strconv.ParseUint(hexPort, 16, 16)
