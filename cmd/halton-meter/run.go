@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
@@ -15,9 +14,6 @@ import (
 	"github.com/haltonlabs/halton-meter/meter/attribution"
 	"github.com/haltonlabs/halton-meter/meter/provider"
 )
-
-// probeBudget is what run spends on finding out whether the edge answers.
-const probeBudget = 100 * time.Millisecond
 
 type runCmd struct {
 	Project string   `help:"Attribute the calls to this project." placeholder:"P"`
@@ -107,8 +103,6 @@ func (a *app) edgeForRun(ctx context.Context) (string, error) {
 	if _, err := os.Stat(a.paths.Bundle()); err != nil {
 		return "", errors.New("the trust bundle is missing (halton-meter init)")
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeBudget)
-	defer cancel()
 	if err := agents.EdgeAnswers(ctx, a.paths, port); err != nil {
 		return "", fmt.Errorf("the edge does not answer on %s (halton-meter start)", agents.EdgeAddress(port))
 	}

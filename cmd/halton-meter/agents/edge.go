@@ -251,13 +251,18 @@ func (in *Installer) edgeAnswers(ctx context.Context, port int) error {
 	return EdgeAnswers(ctx, in.Paths, port)
 }
 
+// answerTime is what an edge has to answer in. One that is not there is known
+// at once, as the connection is refused; so only a machine that is busy takes
+// this long, and one whose edge hangs.
+const answerTime = 2 * time.Second
+
 // EdgeAnswers is nil if our own edge, and not a stranger, answers on port.
 func EdgeAnswers(ctx context.Context, p Paths, port int) error {
 	key, err := secret.Read(p.EdgeKey())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	return proxyedge.Identify(ctx, EdgeAddress(port), key)
 }
