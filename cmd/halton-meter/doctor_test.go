@@ -210,13 +210,25 @@ var brokenStates = []broken{
 	{"a broken configuration", func(m *machine) ([]string, func()) {
 		return nil, m.swap(m.paths().Config(), func(s string) string { return s + "\n[daemon\n" })
 	}, "configuration", "line", false},
-	{"a corrupt database", do(func(m *machine) {
+	{"a corrupt database", func(m *machine) ([]string, func()) {
 		m.must(0, "stop")
 		m.swap(m.paths().In("db.sqlite"), func(s string) string {
 			return s[:4096] + strings.Repeat("garbage ", 512) + s[8192:] // its second page
 		})
 		m.remove(m.paths().GracefulShutdown())
-	}), "ledger", "db.sqlite", false},
+		return nil, func() {
+			// The daemon sets it aside and brings back what can be read. That
+			// rows are missing is told until somebody takes the file away.
+			m.must(0, "start")
+			aside, err := filepath.Glob(m.paths().In("db.sqlite.corrupt-*"))
+			if err != nil || len(aside) == 0 {
+				m.Fatalf("nothing was set aside: %v", err)
+			}
+			for _, path := range aside {
+				m.remove(path)
+			}
+		}
+	}, "ledger", "db.sqlite", false},
 	{"a database of a newer version", func(m *machine) ([]string, func()) {
 		m.must(0, "stop")
 		m.remove(m.paths().GracefulShutdown())
