@@ -85,3 +85,24 @@ func TestRunWithBaseURLs(t *testing.T) {
 		t.Errorf("exit code %d, %q, %q; want %q", r.code, r.out, r.err, want)
 	}
 }
+
+// A company's root that the user's environment names verifies providers too:
+// its inspecting proxy stands between them and us as before.
+func TestAdoptedRootsVerifyProviders(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(m.paths().Config(), regexp.MustCompile(`(?m)^ca_file = ".*"\n`).ReplaceAllString(string(conf), ""))
+	if r := m.haltonWith([]string{"SSL_CERT_FILE=" + m.provider.CAFile}, "start"); r.code != 0 {
+		t.Fatalf("start: exit code %d\n%s%s", r.code, r.out, r.err)
+	}
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Fatal(err)
+	}
+	if rows := m.export(); len(rows) != 1 || rows[0].Status != "success" {
+		t.Errorf("rows %+v", rows)
+	}
+}

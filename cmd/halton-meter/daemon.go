@@ -30,7 +30,7 @@ func (daemonCmd) Run(ctx context.Context, a *app) error {
 	if conf.Upstream, err = agents.Upstream(a.paths, conf); err != nil {
 		log.Error("daemon.upstream.ignored", "error", err.Error())
 	}
-	pool, err := roots(conf)
+	pool, err := roots(a.paths, conf)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 
@@ -25,15 +26,24 @@ func cleanEnvironment(p agents.Paths) {
 	}
 }
 
-// roots are the certificates that verify providers: the system's, and those
-// of the configuration.
-func roots(c config.Config) (*x509.CertPool, error) {
-	if c.Upstream.CAFile == "" {
+// roots are the certificates that verify providers: the system's, those of the
+// configuration, and those that the user's own environment named, as where a
+// company's proxy reads along. Nil: the system's alone.
+func roots(p agents.Paths, c config.Config) (*x509.CertPool, error) {
+	adopted, err := os.ReadFile(p.AdoptedRoots())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("load the adopted roots: %w", err)
+	}
+	if c.Upstream.CAFile == "" && len(adopted) == 0 {
 		return nil, nil
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("load the system's roots: %w", err)
+	}
+	pool.AppendCertsFromPEM(adopted)
+	if c.Upstream.CAFile == "" {
+		return pool, nil
 	}
 	pem, err := os.ReadFile(c.Upstream.CAFile)
 	if err != nil {
