@@ -83,7 +83,7 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 		Logger: log,
 	}
 	edge.AllowLocal = conf.Edge.AllowLocal
-	if pool, err := roots(conf); err != nil {
+	if pool, err := roots(a.paths, conf); err != nil {
 		log.Error("edge.config.ignored", "error", err.Error())
 	} else {
 		edge.RootCAs = pool
