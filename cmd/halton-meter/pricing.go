@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -242,13 +241,6 @@ func jsonPeriodOf(p pricing.Period) jsonPeriod {
 		out.Rates = append(out.Rates, jsonRate(r))
 	}
 	return out
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }
 
 func either(text, otherwise string) string {

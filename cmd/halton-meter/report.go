@@ -149,9 +149,7 @@ func printReportJSON(w io.Writer, since, now time.Time, groups []ledger.By, tabl
 		}
 		out["by_"+string(by)] = rows
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(out)
+	return printJSON(w, out)
 }
 
 func sum(totals []ledger.Total) ledger.Total {

@@ -2,12 +2,7 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -67,7 +62,7 @@ func (p *Patient) handshakes(ctx context.Context) Finding {
 	edge := agents.EdgeAddress(port)
 	// The edge may have asked the daemon at a bad moment: its verdict holds
 	// for 200 ms.
-	err = p.goHandshake(ctx, edge)
+	err = agents.TestMetered(ctx, p.Paths)
 	for range 3 {
 		if err == nil {
 			break
@@ -76,7 +71,7 @@ func (p *Patient) handshakes(ctx context.Context) Finding {
 		case <-ctx.Done():
 		case <-time.After(300 * time.Millisecond):
 		}
-		err = p.goHandshake(ctx, edge)
+		err = agents.TestMetered(ctx, p.Paths)
 	}
 	if err != nil {
 		return mend(Broken, "Go: "+err.Error(), meter(Install, "init"), meter(Start, "start"))
@@ -136,35 +131,4 @@ func try(ctx context.Context, argv, env []string) error {
 		return errors.New(last)
 	}
 	return err
-}
-
-func (p *Patient) goHandshake(ctx context.Context, edge string) error {
-	bundle, err := os.ReadFile(p.Paths.Bundle())
-	if err != nil {
-		return err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(bundle) {
-		return errors.New(p.Paths.Bundle() + " holds no certificate")
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	transport := &http.Transport{
-		Proxy:             http.ProxyURL(&url.URL{Scheme: "http", Host: edge}),
-		TLSClientConfig:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-		DisableKeepAlives: true,
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+reserved.Metered+"/", nil)
-	if err != nil {
-		return err
-	}
-	res, err := transport.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("the self-test was answered %s", res.Status)
-	}
-	return nil
 }
