@@ -17,6 +17,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/systemd"
 	"github.com/haltonlabs/halton-meter/internal/process"
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/version"
@@ -80,7 +81,8 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 			}
 			return key
 		},
-		Logger: log,
+		Release: debug.FreeOSMemory,
+		Logger:  log,
 	}
 	edge.AllowLocal = conf.Edge.AllowLocal
 	if pool, err := roots(a.paths, conf); err != nil {
@@ -114,9 +116,9 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	return err
 }
 
-// listen takes the socket that launchd holds for the edge, so that nobody is
-// refused while the edge is down. Where there is none it binds by itself:
-// somebody had the port when the job was loaded, or this is no job.
+// listen takes the socket that launchd or systemd holds for the edge, so that
+// nobody is refused while the edge is down. Where there is none it binds by
+// itself: somebody had the port when the job was loaded, or this is no job.
 //
 // An edge that was upgraded in place has its listeners from the program before
 // it; launchd hands its socket to a process only once.
@@ -125,6 +127,9 @@ func (c edgeCmd) listen(log *slog.Logger, inherited *proxyedge.Inheritance) ([]n
 		return inherited.Listeners, nil
 	}
 	listeners, err := launchd.Listeners(agents.EdgeListeners)
+	if held, heldErr := systemd.Listeners(); len(held) > 0 || heldErr != nil {
+		listeners, err = held, heldErr
+	}
 	for _, ln := range listeners {
 		if addr, ok := ln.Addr().(*net.TCPAddr); ok && addr.Port == c.Port {
 			return listeners, nil

@@ -39,6 +39,8 @@ func (a *app) hintFor(err error, again string) string {
 		return again + " asks again; halton-meter init --apps needs no trust in the keychain"
 	case errors.Is(err, shellenv.ErrBrokenBlock):
 		return "remove the lines of the halton-meter block from that file, then " + again
+	case errors.Is(err, launchd.ErrNoDomain) && a.supervisor.Name == agents.Systemd:
+		return busHint + ", then " + again
 	case errors.Is(err, launchd.ErrNoDomain):
 		return "log in at this machine's screen once (launchd keeps agents in a GUI session), then " + again
 	case errors.Is(err, launchd.ErrDisabled):

@@ -11,13 +11,14 @@ import (
 )
 
 type initCmd struct {
-	Apps           bool `xor:"mode" help:"Also meter new shells and GUI programs, by environment variables."`
-	Full           bool `xor:"mode" help:"Also make the edge the macOS system proxy, and trust our root in the login keychain."`
-	EnvOnly        bool `xor:"mode" help:"Change nothing but our own files: only \"halton-meter run\" meters. The default of a first installation."`
-	GUI            bool `xor:"mode" hidden:""`
-	NonInteractive bool `help:"Never ask; what needs a password is an error."`
-	NoShellRC      bool `name:"no-shell-rc" help:"Leave the shells' start-up files alone."`
-	Clean          bool `help:"Undo everything if the self-test at the end fails, in place of mending it."`
+	Apps           bool  `xor:"mode" help:"Also meter new shells and GUI programs, by environment variables."`
+	Full           bool  `xor:"mode" help:"Also make the edge the macOS system proxy, and trust our root in the login keychain."`
+	EnvOnly        bool  `xor:"mode" help:"Change nothing but our own files: only \"halton-meter run\" meters. The default of a first installation."`
+	GUI            bool  `xor:"mode" hidden:""`
+	Systemd        *bool `negatable:"" help:"Linux: have systemd's user manager run the jobs, in place of our own supervisor. Later inits keep to it; --no-systemd goes back."`
+	NonInteractive bool  `help:"Never ask; what needs a password is an error."`
+	NoShellRC      bool  `name:"no-shell-rc" help:"Leave the shells' start-up files alone."`
+	Clean          bool  `help:"Undo everything if the self-test at the end fails, in place of mending it."`
 }
 
 func (initCmd) Help() string {
@@ -36,6 +37,9 @@ func (c initCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer unlock()
+	if err := a.superviseBy(ctx, c.Systemd); err != nil {
+		return err
+	}
 	return a.setUpAs(ctx, setup{mode: mode, noShellRC: c.NoShellRC, clean: c.Clean})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/launchd/emulator"
 )
 
@@ -13,10 +14,13 @@ type launchctlCmd struct {
 }
 
 func (launchctlCmd) Help() string {
-	return "It answers with launchctl's exit codes and text. Where the system has no launchd, this program brings its own, which is started on first use and lives in the state directory."
+	return "It answers with launchctl's exit codes and text. Where the system has no launchd, this program brings its own, which is started on first use and lives in the state directory; after \"halton-meter init --systemd\" it speaks to systemd instead."
 }
 
 func (c launchctlCmd) Run(ctx context.Context, a *app) error {
+	if a.supervisor.Name == agents.Systemd {
+		return c.bySystemd(ctx, a)
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -24,6 +28,22 @@ func (c launchctlCmd) Run(ctx context.Context, a *app) error {
 	client := &emulator.Launchctl{Dir: a.paths.State, Start: []string{exe, "launchd"}}
 	if code := client.Run(ctx, c.Args, os.Stdout, os.Stderr); code != 0 {
 		return &failure{err: errors.New("launchctl failed"), code: code, silent: true}
+	}
+	return nil
+}
+
+// bySystemd speaks to systemd in launchctl's verbs, as the other commands do.
+func (c launchctlCmd) bySystemd(ctx context.Context, a *app) error {
+	out, err := agents.Units(a.paths).Run(ctx, c.Args)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stdout.Write(out.Stdout); err != nil {
+		return err
+	}
+	os.Stderr.Write(out.Stderr)
+	if out.Code != 0 {
+		return &failure{err: errors.New("launchctl failed"), code: out.Code, silent: true}
 	}
 	return nil
 }

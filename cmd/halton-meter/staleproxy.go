@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
@@ -26,10 +27,7 @@ func (s *starting) warnOfStaleProxy(ctx context.Context) {
 }
 
 func (s *starting) unsetenv(name string) string {
-	if s.supervisor.Name == agents.Emulator {
-		return "halton-meter launchctl unsetenv " + name
-	}
-	return "launchctl unsetenv " + name
+	return strings.Join(s.supervisor.LaunchctlCommand(), " ") + " unsetenv " + name
 }
 
 // stale reports whether v names a port of this machine that is not our edge.

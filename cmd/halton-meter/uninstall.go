@@ -77,6 +77,12 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 		a.paths.ProxyManaged(), a.paths.AppsManaged())...); err != nil {
 		return err
 	}
+	if a.supervisor.Name == agents.Systemd {
+		if err := agents.Units(a.paths).Remove(ctx, agents.Labels...); err != nil {
+			return &failure{err: fmt.Errorf("remove units: %w", err), hint: a.hintFor(err, "halton-meter uninstall")}
+		}
+		steps.Done("units removed", agents.Units(a.paths).Dir)
+	}
 	steps.Done("plists removed", filepath.Dir(a.paths.Plist(agents.Daemon)))
 	if runtime.GOOS != "darwin" {
 		// Only macOS has these folders anyway. One that is not empty stays.

@@ -25,8 +25,9 @@ func (userenvCmd) Run(ctx context.Context, a *app) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, loginPatience)
 	defer cancel()
-	port := agents.EdgePort(a.paths)
 	for {
+		// Each time anew: init loads this job before it writes the edge's plist.
+		port := agents.EdgePort(a.paths)
 		err := agents.EdgeAnswers(ctx, a.paths, port)
 		if err == nil {
 			break

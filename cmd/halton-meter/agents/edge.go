@@ -292,9 +292,10 @@ func EdgePort(p Paths) int {
 }
 
 // HeldForUs reports whether the holder of a port is a supervisor, which keeps
-// the sockets of its jobs: launchd, or the emulator, which is this program.
+// the sockets of its jobs: launchd, systemd, or the emulator, which is this
+// program.
 func HeldForUs(p Paths, h portalloc.Holder) bool {
 	name := filepath.Base(p.Program())
 	// The kernel cuts names.
-	return h.PID == 1 || h.Command != "" && strings.HasPrefix(name, h.Command)
+	return h.PID == 1 || h.Command == Systemd || h.Command != "" && strings.HasPrefix(name, h.Command)
 }

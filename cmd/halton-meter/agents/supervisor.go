@@ -1,15 +1,21 @@
 package agents
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/systemd"
 	"github.com/haltonlabs/halton-meter/launchd"
 )
 
 // Supervisor runs the four jobs: launchd, or where the system has none, the
-// emulator that this program brings. Both are reached by running a launchctl.
+// emulator that this program brings, or systemd's user manager. All three are
+// spoken to in launchctl's verbs: launchd and the emulator by running a
+// launchctl, systemd by what answers for one.
 type Supervisor struct {
 	*launchd.Client
 	Domain launchd.DomainTarget
@@ -17,11 +23,17 @@ type Supervisor struct {
 	Name string
 }
 
-// Emulator is the name of the supervisor that this program brings.
-const Emulator = "emulator"
+// The names of the supervisors beside launchd.
+const (
+	// Emulator is the one that this program brings.
+	Emulator = "emulator"
+	// Systemd is the user manager, if "init --systemd" has chosen it.
+	Systemd = "systemd"
+)
 
 // FindSupervisor chooses it: $HALTON_METER_LAUNCHCTL names a launchctl, else
-// macOS has its own, else it is this program's.
+// macOS has its own, else units of ours mean systemd, else it is this
+// program's.
 func FindSupervisor(p Paths, getenv func(string) string) Supervisor {
 	s := Supervisor{Client: &launchd.Client{}, Domain: launchd.GUI(os.Getuid())}
 	switch named := getenv("HALTON_METER_LAUNCHCTL"); {
@@ -29,10 +41,54 @@ func FindSupervisor(p Paths, getenv func(string) string) Supervisor {
 		s.Name, s.Command = named, []string{named}
 	case runtime.GOOS == "darwin":
 		s.Name, s.Command = "launchd", []string{"/bin/launchctl"}
+	case Units(p).Installed(Labels...):
+		return SystemdSupervisor(p)
 	default:
-		s.Name, s.Command = Emulator, []string{p.Program(), "launchctl"}
+		return EmulatorSupervisor(p)
 	}
 	return s
+}
+
+// EmulatorSupervisor is the one that this program brings.
+func EmulatorSupervisor(p Paths) Supervisor {
+	return Supervisor{
+		Client: &launchd.Client{Command: []string{p.Program(), "launchctl"}},
+		Domain: launchd.GUI(os.Getuid()), Name: Emulator,
+	}
+}
+
+// SystemdSupervisor is systemd's user manager.
+func SystemdSupervisor(p Paths) Supervisor {
+	units := Units(p)
+	return Supervisor{
+		Client: &launchd.Client{
+			Command: []string{"systemctl"},
+			Run: func(ctx context.Context, argv, _ []string) (launchd.Output, error) {
+				return units.Run(ctx, argv[1:])
+			},
+		},
+		Domain: launchd.GUI(os.Getuid()), Name: Systemd,
+	}
+}
+
+// Units are those of this product in the user's systemd: halton-meter.service,
+// halton-meter-edge.service and so on.
+func Units(p Paths) systemd.Launchctl {
+	return systemd.Launchctl{
+		Dir: filepath.Join(p.Home, ".config", "systemd", "user"),
+		Name: func(label string) string {
+			return "halton-meter" + strings.ReplaceAll(strings.TrimPrefix(label, Daemon), ".", "-")
+		},
+	}
+}
+
+// LaunchctlCommand is how a user types a call of the supervisor's launchctl.
+func (s Supervisor) LaunchctlCommand() []string {
+	switch s.Name {
+	case Emulator, Systemd:
+		return []string{"halton-meter", "launchctl"}
+	}
+	return []string{s.Command[0]}
 }
 
 // Target is the job with the label, one of Labels, in the user's domain.

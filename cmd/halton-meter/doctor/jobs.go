@@ -47,6 +47,9 @@ func (p *Patient) plists(context.Context) Finding {
 func (p *Patient) supervisor(ctx context.Context) Finding {
 	_, err := p.look(ctx, agents.Edge)
 	switch {
+	case errors.Is(err, launchd.ErrNoDomain) && p.Supervisor.Name == agents.Systemd:
+		return advise(Broken, "systemd's user manager does not answer: "+err.Error(),
+			"export XDG_RUNTIME_DIR=/run/user/$(id -u); if there is no such directory, sudo loginctl enable-linger $USER; then halton-meter start")
 	case errors.Is(err, launchd.ErrNoDomain):
 		return advise(Broken, "there is no GUI session for this user: "+err.Error(), "log in at the machine's screen once, then halton-meter start")
 	case err != nil:
@@ -76,12 +79,7 @@ func (p *Patient) disabled(ctx context.Context) Finding {
 
 // launchctl is a call of the launchctl that this installation uses.
 func (p *Patient) launchctl(args ...string) Command {
-	switch p.Supervisor.Name {
-	case agents.Emulator:
-		return meter(First, append([]string{"launchctl"}, args...)...)
-	default:
-		return Command{Argv: append([]string{p.Supervisor.Command[0]}, args...)}
-	}
+	return Command{Argv: append(p.Supervisor.LaunchctlCommand(), args...)}
 }
 
 // kill ends a process that may not answer to SIGTERM: a hung daemon would keep

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
+)
+
+// busHint is for a user without a manager, as over ssh without lingering.
+const busHint = "export XDG_RUNTIME_DIR=/run/user/$(id -u); if there is no such directory, sudo loginctl enable-linger $USER"
+
+// superviseBy moves the jobs to systemd or back, nil for neither. Between the
+// one and the other nothing of ours runs: no two supervisors can share an edge.
+// The caller holds the lock, and sets up afterwards.
+func (a *app) superviseBy(ctx context.Context, bySystemd *bool) error {
+	if bySystemd == nil || *bySystemd == (a.supervisor.Name == agents.Systemd) {
+		return nil
+	}
+	if runtime.GOOS == "darwin" {
+		return &failure{err: errors.New("macOS has launchd, and no systemd"), hint: "halton-meter init", code: exitUsage}
+	}
+	units := agents.Units(a.paths)
+	to := agents.EmulatorSupervisor(a.paths)
+	if *bySystemd {
+		to = agents.SystemdSupervisor(a.paths)
+		if err := units.Check(ctx); err != nil {
+			return &failure{err: fmt.Errorf("reach systemd's user manager: %w", err), hint: busHint + ", then halton-meter init --systemd"}
+		}
+	}
+	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
+	defer steps.Close()
+	if _, err := os.Stat(a.paths.AppsManaged()); err == nil && runnable(a.supervisor.Command[0]) {
+		// The other one has an environment of its own.
+		if err := agents.ClearLoginEnvironment(ctx, a.paths, a.supervisor); err != nil {
+			return err
+		}
+	}
+	if err := a.unloadAll(ctx, steps, false); err != nil {
+		return err
+	}
+	if !*bySystemd {
+		if err := units.Remove(ctx, agents.Labels...); err != nil {
+			return fmt.Errorf("remove units: %w", err)
+		}
+	}
+	a.supervisor = to
+	return nil
+}
