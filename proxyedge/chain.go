@@ -16,7 +16,7 @@ var errNotTLS = errors.New("the client does not speak TLS")
 
 // chain connects to the daemon, makes it prove itself and admit the tunnel,
 // and answers the client. It returns the tunnel to run, or why there is none.
-func (e *Edge) chain(ctx context.Context, req *request) (func(context.Context), *unmetered) {
+func (e *Edge) chain(ctx context.Context, req *request) (errand, *unmetered) {
 	if len(req.early) > 0 && req.early[0] != tlsHandshake {
 		return nil, &unmetered{ReasonNotTLS, errNotTLS}
 	}
@@ -115,7 +115,7 @@ func refusal(text string) *unmetered {
 
 // startChain answers the client of a tunnel that the daemon has admitted. It
 // returns nil if the client has gone.
-func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) func(context.Context) {
+func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) errand {
 	if _, err := io.WriteString(req.client, established); err != nil {
 		req.tally.abort()
 		req.client.Close()
@@ -162,9 +162,13 @@ const (
 	interrupted         // by an upgrade: it is offered anew
 )
 
-func (k *keeper) run(ctx context.Context) {
+func (k *keeper) run(ctx context.Context) (asleep bool) {
 	t := k.tunnel
-	defer t.end()
+	defer func() {
+		if !asleep {
+			t.end()
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() { t.far.conn.Close() })
 	defer stop()
 	t.guest.attend(t.interrupt)
@@ -172,17 +176,10 @@ func (k *keeper) run(ctx context.Context) {
 	if ok {
 		// Here, and not deeper: a tunnel that relays for hours is to do so
 		// within the smallest stack, as relayUp's does in a new goroutine.
-		t.relayDown()
-		k.up.Wait()
-		if t.rest(ctx) {
-			t.run(ctx)
-		}
-		t.client.conn.Close()
-		t.far.conn.Close()
-		return
+		return t.relayOn(ctx, &k.up)
 	}
 	t.far.conn.Close()
-	k.goDirect(ctx, why)
+	return k.goDirect(ctx, why)
 }
 
 // offerAll returns true when the tunnel is committed, else why it is not.
@@ -234,23 +231,23 @@ func (k *keeper) resume() {
 
 // goDirect repairs a chain that failed before its commit point. The client
 // has its answer already, so that a failure from here on is a reset.
-func (k *keeper) goDirect(ctx context.Context, why error) {
+func (k *keeper) goDirect(ctx context.Context, why error) (asleep bool) {
 	t, e := k.tunnel, k.tunnel.edge
 	if k.gone != nil || ctx.Err() != nil {
 		t.tally.abort()
 		t.client.conn.Close()
-		return
+		return false
 	}
 	not := &unmetered{ReasonNotTLS, errNotTLS}
 	if !k.notTLS {
 		not = &unmetered{ReasonChainFailed, fmt.Errorf("wait for daemon's first byte: %w", why)}
 		e.chainFailed(ctx, k.where, k.host, not)
 	}
-	k.repair(ctx, not)
+	return k.repair(ctx, not)
 }
 
 // repair dials the destination. An upgrade interrupts it, and it is begun anew.
-func (k *keeper) repair(ctx context.Context, not *unmetered) {
+func (k *keeper) repair(ctx context.Context, not *unmetered) (asleep bool) {
 	t, e := k.tunnel, k.tunnel.edge
 	for {
 		dialing, cancel := context.WithCancel(ctx)
@@ -265,13 +262,12 @@ func (k *keeper) repair(ctx context.Context, not *unmetered) {
 			t.tally.fail()
 			e.log.Info("edge.dial.failed", "host", k.host, "err", err)
 			reset(t.client.conn)
-			return
+			return false
 		}
 		t.tally.passthrough(not)
 		t.reach(upstream)
 		t.upward.pending = k.kept
-		t.run(ctx)
-		return
+		return t.run(ctx)
 	}
 }
 

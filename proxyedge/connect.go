@@ -43,7 +43,7 @@ func (e *Edge) serveConn(ctx context.Context, client net.Conn, w *web, serving *
 // it. Tunnels go on in a goroutine of their own, so that the head's buffer and
 // the grown stack are not held for the hours that a tunnel may last.
 func (e *Edge) serveClient(ctx context.Context, g *guest, client net.Conn, read []byte, w *web, serving *sync.WaitGroup) {
-	var run func(context.Context)
+	var run errand
 	defer func() {
 		if run == nil {
 			g.leave()
@@ -56,12 +56,40 @@ func (e *Edge) serveClient(ctx context.Context, g *guest, client net.Conn, read 
 		stop()
 		return
 	}
-	serving.Go(func() {
-		defer g.leave()
-		defer stop()
-		defer e.survive(client)
-		run(ctx)
-	})
+	v := &sojourn{edge: e, ctx: ctx, guest: g, client: client, stop: stop, serving: serving}
+	g.sojourn = v
+	serving.Add(1)
+	v.begin(run)
+}
+
+// errand is what a guest's goroutine does. It returns early if its tunnel has
+// fallen asleep.
+type errand func(ctx context.Context) (asleep bool)
+
+// sojourn is a guest's, from its answer to its end. Whoever wakes a tunnel
+// begins it anew.
+type sojourn struct {
+	edge    *Edge
+	ctx     context.Context
+	guest   *guest
+	client  net.Conn
+	stop    func() bool // what closes client when ctx ends
+	serving *sync.WaitGroup
+}
+
+func (v *sojourn) begin(run errand) { go v.stay(run) }
+
+func (v *sojourn) stay(run errand) {
+	asleep := false
+	defer func() {
+		if !asleep {
+			v.stop()
+			v.guest.leave()
+			v.serving.Done()
+		}
+	}()
+	defer v.edge.survive(v.client)
+	asleep = run(v.ctx)
 }
 
 // survive keeps a bug in one connection from ending all the others.
@@ -76,7 +104,7 @@ func (e *Edge) survive(client net.Conn) {
 // it has closed the connection. Until something is answered, an upgrade that
 // comes between is survived by what was read so far: the next program begins
 // anew with it, and so does this one if the upgrade fails.
-func (e *Edge) route(ctx context.Context, g *guest, client net.Conn, read []byte, w *web) func(context.Context) {
+func (e *Edge) route(ctx context.Context, g *guest, client net.Conn, read []byte, w *web) errand {
 	for {
 		run, left := e.tryRoute(ctx, g, client, read, w)
 		if left == nil {
@@ -91,7 +119,7 @@ func (e *Edge) route(ctx context.Context, g *guest, client net.Conn, read []byte
 }
 
 // tryRoute returns what was read if it was interrupted.
-func (e *Edge) tryRoute(ctx context.Context, g *guest, client net.Conn, read []byte, w *web) (run func(context.Context), left []byte) {
+func (e *Edge) tryRoute(ctx context.Context, g *guest, client net.Conn, read []byte, w *web) (run errand, left []byte) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	client.SetDeadline(time.Now().Add(e.HeadTimeout))
@@ -134,7 +162,7 @@ func (e *Edge) tryRoute(ctx context.Context, g *guest, client net.Conn, read []b
 			return nil, all
 		}
 		client.SetDeadline(time.Time{})
-		return func(ctx context.Context) { w.serve(ctx, g, client, all) }, nil
+		return func(ctx context.Context) bool { w.serve(ctx, g, client, all); return false }, nil
 	}
 	run, interrupted := e.connect(ctx, g, client, h, early)
 	if interrupted {
@@ -153,7 +181,7 @@ func nonNil(b []byte) []byte {
 
 // connect answers a CONNECT and returns the tunnel to run, or nil after it has
 // closed the connection, or because it was interrupted before any answer.
-func (e *Edge) connect(ctx context.Context, g *guest, client net.Conn, h *head, early []byte) (run func(context.Context), interrupted bool) {
+func (e *Edge) connect(ctx context.Context, g *guest, client net.Conn, h *head, early []byte) (run errand, interrupted bool) {
 	host, port, err := parseAuthority(h.target)
 	if err != nil {
 		refuse(client, "400 Bad Request", err.Error())
@@ -191,7 +219,7 @@ func (e *Edge) connect(ctx context.Context, g *guest, client net.Conn, h *head, 
 }
 
 // startDirect dials the destination and answers the client.
-func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) (run func(context.Context), interrupted bool) {
+func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) (run errand, interrupted bool) {
 	upstream, err := e.dialDirect(ctx, req.host, req.port)
 	if err != nil && ctx.Err() != nil && req.guest.isWoken() {
 		return nil, true
@@ -221,10 +249,7 @@ func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) (r
 	t.reach(upstream)
 	t.upward.pending = req.early
 	t.countUp(len(req.early))
-	return func(ctx context.Context) {
-		defer t.end()
-		t.run(ctx)
-	}, false
+	return t.live, false
 }
 
 // dialDirect opens the direct path, and refuses our own addresses: before,

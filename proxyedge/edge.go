@@ -74,6 +74,11 @@ type Edge struct {
 	MaxHead   int // bytes of a request head; zero: 64 KiB
 	KeepBytes int // bytes kept until the commit point; zero: 16 KiB
 
+	// Release is called when many tunnels have fallen silent and let go of
+	// their goroutines, whose memory the runtime still holds. A program that
+	// does little else gives it back with debug.FreeOSMemory. Nil: nothing.
+	Release func()
+
 	// Logger receives events named edge.*. Nil: discard.
 	Logger *slog.Logger
 
@@ -83,6 +88,10 @@ type Edge struct {
 	guard  guard
 	crowd  crowd
 	log    *slog.Logger
+
+	sleepers sleepers
+	lull     time.Duration // zero: the constant
+
 	marker marker // of requests, in their Via
 
 	inheriting sync.Mutex
@@ -115,6 +124,8 @@ func (e *Edge) init() {
 		setDefault(&e.Grace, 5*time.Second)
 		setDefault(&e.MaxHead, 64<<10)
 		setDefault(&e.KeepBytes, 16<<10)
+		setDefault(&e.lull, lull)
+		e.sleepers.edge = e
 		e.log = e.Logger
 		if e.log == nil {
 			e.log = slog.New(slog.DiscardHandler)
@@ -153,6 +164,7 @@ func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 
+	defer e.sleepers.open()()
 	w := e.newWeb()
 	defer w.close()
 	var serving sync.WaitGroup
@@ -178,6 +190,7 @@ func (e *Edge) Serve(ctx context.Context, ln net.Listener) error {
 		}
 	}
 	cut()
+	e.sleepers.wakeAll()
 	<-done
 	return err
 }

@@ -25,6 +25,13 @@ type tunnel struct {
 	up, down atomic.Uint64
 	half     atomic.Bool // one direction has ended
 	broken   atomic.Bool // both connections were reset or closed
+
+	writing atomic.Int32 // directions that write
+
+	// Under the sleepers' mutex.
+	seen   uint64 // up and down when it was looked at
+	asleep bool
+	fds    [2]int // while asleep
 }
 
 // flow is one direction of a tunnel. It is its goroutine's while that runs.
@@ -84,22 +91,45 @@ func (t *tunnel) settle() {
 	}
 }
 
-// run relays until both sides are done, and closes them.
-func (t *tunnel) run(ctx context.Context) {
+// live is run, and the end of the account.
+func (t *tunnel) live(ctx context.Context) (asleep bool) {
+	defer func() {
+		if !asleep {
+			t.end()
+		}
+	}()
+	return t.run(ctx)
+}
+
+// run relays until both sides are done, and closes them, or until the tunnel
+// has fallen asleep, which goes on with live.
+func (t *tunnel) run(ctx context.Context) (asleep bool) {
 	stop := context.AfterFunc(ctx, func() { t.far.conn.Close() })
 	defer stop()
 	t.guest.attend(t.interrupt)
+	var up sync.WaitGroup
+	up.Go(t.relayUp)
+	return t.relayOn(ctx, &up)
+}
+
+// relayOn is run with one direction on its way.
+func (t *tunnel) relayOn(ctx context.Context, up *sync.WaitGroup) (asleep bool) {
 	for {
-		var up sync.WaitGroup
-		up.Go(t.relayUp)
+		t.edge.sleepers.watch(t)
 		t.relayDown()
 		up.Wait()
+		t.edge.sleepers.forget(t)
+		if t.doze(ctx) {
+			return true
+		}
 		if !t.rest(ctx) {
 			break
 		}
+		up.Go(t.relayUp)
 	}
 	t.client.conn.Close()
 	t.far.conn.Close()
+	return false
 }
 
 // rest waits for the end of what interrupted the tunnel. False: nothing did,
@@ -125,7 +155,10 @@ func (t *tunnel) relay(dst, src *end, f *flow, count func(int)) {
 		return
 	}
 	if len(f.pending) > 0 {
-		if n, err := dst.conn.Write(f.pending); err != nil {
+		t.writing.Add(1)
+		n, err := dst.conn.Write(f.pending)
+		t.writing.Add(-1)
+		if err != nil {
 			f.pending = f.pending[n:]
 			t.stop(err)
 			return
@@ -147,7 +180,9 @@ func (t *tunnel) relay(dst, src *end, f *flow, count func(int)) {
 		if t.half.Load() {
 			t.guest.deadline(func() { src.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
 		}
+		t.writing.Add(1)
 		wrote, err := dst.conn.Write(b[:n])
+		t.writing.Add(-1)
 		if err != nil {
 			f.pending = bytes.Clone(b[wrote:n])
 		}

@@ -39,7 +39,11 @@ type guest struct {
 	wake  func() // interrupts what it waits for
 	pause *pause // it shall rest
 	woken bool   // it was interrupted, and has not settled again
+	quiet bool   // it was interrupted since it was silent
+	slept bool   // it sleeps: wake interrupts nothing
 	stuck string // why it cannot be handed over
+
+	sojourn *sojourn // nil: its tunnel keeps its goroutine
 }
 
 var longAgo = time.Unix(1, 0)
@@ -79,8 +83,36 @@ func (c *crowd) notify() {
 func (g *guest) attend(wake func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.wake = wake
+	g.wake, g.slept = wake, false
 	g.rouse()
+}
+
+// lull interrupts a tunnel that has been silent, so that it may sleep.
+func (g *guest) lull() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pause == nil && !g.slept {
+		g.woken, g.quiet = true, true
+		g.wake()
+	}
+}
+
+// sleep settles the guest and lays it down with put. From then on wake is what
+// interrupts it.
+func (g *guest) sleep(settle func(), put func() bool, wake func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pause != nil {
+		return false
+	}
+	g.woken, g.quiet = false, false
+	settle()
+	if !put() {
+		return false
+	}
+	// Who has woken it meanwhile attends after this.
+	g.wake, g.slept = wake, true
+	return true
 }
 
 // rouse interrupts the guest if it shall rest. The caller holds mu.
@@ -95,7 +127,7 @@ func (g *guest) rouse() {
 func (g *guest) deadline(set func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.pause == nil {
+	if g.pause == nil && !g.quiet {
 		set()
 	}
 }
@@ -133,13 +165,14 @@ func (g *guest) serveRequests() bool {
 	return true
 }
 
-// serveTunnel takes that back.
+// serveTunnel takes that back, for a tunnel on a connection that net/http has
+// had, and whose goroutine it waits for.
 func (g *guest) serveTunnel() {
 	g.crowd.mu.Lock()
 	defer g.crowd.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.web = false
+	g.web, g.sojourn = false, nil
 	if g.pause != nil && !g.pause.everybody {
 		g.pause, g.woken = nil, false
 	}
@@ -181,7 +214,7 @@ func (g *guest) settle(settle func()) bool {
 	if g.pause != nil {
 		return false
 	}
-	g.woken = false
+	g.woken, g.quiet = false, false
 	settle()
 	return true
 }

@@ -223,39 +223,39 @@ func (e *Edge) serveInherited(ctx context.Context, w *web, serving *sync.WaitGro
 			serving.Go(func() { e.serveClient(ctx, g, client, p.up, w, serving) })
 			continue
 		}
-		serving.Go(func() {
-			defer g.leave()
-			defer e.survive(client)
-			stop := context.AfterFunc(ctx, func() { client.Close() })
-			defer stop()
-			e.continueTunnel(ctx, g, client, p)
-		})
+		stop := context.AfterFunc(ctx, func() { client.Close() })
+		g.sojourn = &sojourn{edge: e, ctx: ctx, guest: g, client: client, stop: stop, serving: serving}
+		serving.Add(1)
+		g.sojourn.begin(func(ctx context.Context) bool { return e.continueTunnel(ctx, g, client, p) })
 	}
 }
 
 // continueTunnel goes on where the parcel says.
-func (e *Edge) continueTunnel(ctx context.Context, g *guest, client net.Conn, p *parcel) {
+func (e *Edge) continueTunnel(ctx context.Context, g *guest, client net.Conn, p *parcel) (asleep bool) {
 	t := e.newTunnel(&request{client: client, guest: g, tally: tally{counts: &e.counts, host: p.Host, metered: p.Metered}})
 	t.up.Store(p.Up)
 	t.down.Store(p.Down)
 	k := &keeper{tunnel: t, where: p.Daemon, host: p.Host, port: p.Port, kept: p.up, unsent: p.up[p.Sent:], offered: len(p.up)}
 	switch p.Kind {
 	case kindTunnel:
-		defer t.end()
 		t.reach(p.conns[1].(net.Conn))
 		t.upward, t.downward = flow{p.up, p.Ended[0]}, flow{p.down, p.Ended[1]}
 		t.half.Store(p.Ended[0] || p.Ended[1])
 		g.deadline(t.settle)
-		t.run(ctx)
+		return t.live(ctx)
 	case kindChain:
 		t.reach(p.conns[1].(net.Conn))
 		if p.Ended[0] {
 			k.gone = io.EOF
 		}
 		g.deadline(k.resume)
-		k.run(ctx)
-	case kindLost:
-		defer t.end()
-		k.repair(ctx, &unmetered{p.Reason, errors.New(p.Detail)})
+		return k.run(ctx)
+	default: // kindLost
+		defer func() {
+			if !asleep {
+				t.end()
+			}
+		}()
+		return k.repair(ctx, &unmetered{p.Reason, errors.New(p.Detail)})
 	}
 }
