@@ -2,10 +2,13 @@ package proxyedge
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -309,6 +312,34 @@ func TestLocalTargetsAreRefused(t *testing.T) {
 			t.Errorf("the edge itself: %s, want 403", res.Status)
 		}
 	})
+}
+
+// A metered name may lead to this machine, as where a gateway runs beside the
+// client. What such a request gets must not depend on the daemon.
+func TestMeteredNameThatIsLocal(t *testing.T) {
+	site := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.WriteString(rw, r.RequestURI)
+	}))
+	defer site.Close()
+	local := netip.MustParseAddrPort(site.Listener.Addr().String())
+	for _, known := range []bool{true, false} {
+		w := newWorld(t, "", func(e *Edge) {
+			e.Dial = nil
+			e.Metered = func(host string, port int) bool {
+				return known && host == local.Addr().String() && port == int(local.Port())
+			}
+			e.RootCAs = x509.NewCertPool()
+			e.RootCAs.AddCert(site.Certificate())
+		})
+		for scheme, want := range map[string]bool{"https": known, "http": false} {
+			c := w.dial()
+			c.send("GET " + scheme + "://" + local.String() + "/x?y HTTP/1.1\r\nHost: other\r\n\r\n")
+			res, body := c.answer("GET")
+			if ok := res.StatusCode == 200 && body == "/x?y"; ok != want || !ok && res.StatusCode != 403 {
+				t.Errorf("metered %t, %s: %s %q", known, scheme, res.Status, body)
+			}
+		}
+	}
 }
 
 // Idle connections do not hold the end up, and a request under way may finish.

@@ -61,7 +61,7 @@ func (e *Edge) newWeb() *web {
 	w.chained.MaxIdleConnsPerHost = -1
 	w.routes = w.newTransport(e.dialAddress)
 	w.open = w.newTransport(func(ctx context.Context, network, address string) (net.Conn, error) {
-		if !e.AllowLocal {
+		if !e.AllowLocal && !ctx.Value(forwardKey{}).(*forward).named {
 			ctx = context.WithValue(ctx, outsideKey{}, true)
 		}
 		return e.dialAddress(ctx, network, address)
@@ -313,7 +313,9 @@ func (w *web) aim(g *gate, r *http.Request) (*forward, error) {
 		x.user = proxyUser(h)
 	}
 	x.target = t
-	x.tally = tally{counts: &w.edge.counts, host: t.host, metered: !x.through.passed() && metered(t.port)}
+	known := metered(t.port)
+	x.named = known && t.scheme == "https"
+	x.tally = tally{counts: &w.edge.counts, host: t.host, metered: !x.through.passed() && known}
 	return x, nil
 }
 
@@ -385,6 +387,11 @@ type forward struct {
 
 	through passage // what it has passed
 	parent  bool    // it goes to the parent as it is
+
+	// named is set if it goes to a metered name over TLS. A daemon would not
+	// ask where that name leads to, and the edge must not do otherwise when
+	// there is none: whoever answers has to have the name's certificate.
+	named bool
 
 	daemon  net.Conn    // admitted; nil: the request goes direct
 	taken   atomic.Bool // by the transport
