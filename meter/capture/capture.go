@@ -137,6 +137,8 @@ type Interceptor struct {
 	// h1 and h2 serve the clients of each version of HTTP: they say goodbye in
 	// different ways.
 	h1, h2 *service
+	small  buffers   // for ReverseProxy
+	large  sync.Pool // of *[largeBuffer]byte
 
 	bypass bypass
 	counts counts
@@ -240,8 +242,13 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 		i.relay(t, reason)
 		return
 	}
+	// In a goroutine of its own, so that this one, which stays for as long as
+	// the connection, does not keep the deep stack of a handshake.
 	secure := tls.Server(t, i.tls)
-	err := secure.HandshakeContext(i.base)
+	var err error
+	var greeting sync.WaitGroup
+	greeting.Go(func() { err = secure.HandshakeContext(i.base) })
+	greeting.Wait()
 	if t.ours {
 		i.drain.end() // began in inspect
 	}

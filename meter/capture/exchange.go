@@ -22,6 +22,7 @@ type exchange struct {
 	tunnel *tunnel
 	flow   *tap.Flow       // nil: no record
 	about  tap.Exchange    // what flow is about
+	answer *answer         // to the client
 	upload *upload         // nil: no body
 	socket *tap.Socket     // nil: not upgraded to one that is metered
 	client context.Context // ends when the client goes away
@@ -221,6 +222,9 @@ func (x *exchange) answered(res *http.Response) error {
 		res.Body = x.flow.Response(res.StatusCode, res.Header, res.Body)
 	}
 	x.hideUsage(res)
+	if res.Body != http.NoBody {
+		res.Body = &elastic{ReadCloser: res.Body, to: x.answer, large: &x.i.large}
+	}
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -58,7 +57,7 @@ func (i *Interceptor) newProxy() *httputil.ReverseProxy {
 		Rewrite:        rewrite,
 		Transport:      i.upstream,
 		FlushInterval:  -1,
-		BufferPool:     &buffers{},
+		BufferPool:     &i.small,
 		ModifyResponse: func(res *http.Response) error { return exchangeOf(res.Request).answered(res) },
 		ErrorHandler: func(_ http.ResponseWriter, req *http.Request, err error) {
 			exchangeOf(req).failed(err)
@@ -144,7 +143,8 @@ func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
 	x := i.open(t, r)
 	defer x.close()
 	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
-	i.proxy.ServeHTTP(&answer{w, x}, r)
+	x.answer = &answer{ResponseWriter: w, x: x}
+	i.proxy.ServeHTTP(x.answer, r)
 	x.done = true
 }
 
@@ -156,55 +156,3 @@ func (t *tunnel) left() {
 		t.Close()
 	}
 }
-
-// answer is the client's side of an exchange. It keeps net/http from adding
-// to the header what the provider did not send.
-type answer struct {
-	http.ResponseWriter
-	x *exchange
-}
-
-// Unwrap lets http.ResponseController flush and hijack.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-func (a *answer) WriteHeader(status int) {
-	if status >= 200 {
-		h := a.Header()
-		for _, name := range []string{"Date", "Content-Type", "Content-Length"} {
-			if _, ok := h[name]; !ok {
-				h[name] = nil // sent by nobody, computed by nobody
-			}
-		}
-		if a.x.i.drain.isDraining() {
-			h["Connection"] = []string{"close"} // in HTTP/2: GOAWAY
-		}
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// watched is a response's body that tells how it ended.
-type watched struct {
-	io.ReadCloser
-	ended func(error)
-}
-
-func (b *watched) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		b.ended(err)
-	}
-	return n, err
-}
-
-// buffers are for copying responses. A TLS record and an HTTP/2 frame have at
-// most 16 KiB.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[16 << 10]byte); ok {
-		return p[:]
-	}
-	return make([]byte, 16<<10)
-}
-
-func (b *buffers) Put(p []byte) { b.pool.Put((*[16 << 10]byte)(p)) }

@@ -33,6 +33,9 @@ func newUpstream(dial func(context.Context, string, string) (net.Conn, error), r
 		// Without it the body follows an "Expect: 100-continue" at once.
 		ExpectContinueTimeout: time.Second,
 		Protocols:             new(http.Protocols),
+		// An event has some hundred bytes, and what is longer than the buffer is
+		// read past it.
+		ReadBufferSize: 2 << 10,
 		// No ResponseHeaderTimeout: a thinking model may be silent for minutes.
 	}
 	h1.Protocols.SetHTTP1(true)

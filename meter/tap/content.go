@@ -18,6 +18,9 @@ import (
 // already unheard of; each multiplies what a hostile body costs to expand.
 const maxCodings = 3
 
+// pieceSize is how much is decompressed at once.
+const pieceSize = 16 << 10
+
 // The memory of the decompressors, without zstd's and brotli's windows.
 const (
 	flateMemory  = 56 << 10  // a 32 KiB window, code tables, 4 KiB of input
@@ -57,10 +60,10 @@ func (c *content) open(encoding []string) error {
 		c.lease.tap.decoding.Lock()
 		c.close = append(c.close, c.lease.tap.decoding.Unlock)
 	}
-	if err := c.lease.add(chunkSize); err != nil {
+	if err := c.lease.add(pieceSize); err != nil {
 		return err
 	}
-	c.buf = make([]byte, chunkSize)
+	c.buf = make([]byte, pieceSize)
 	c.r = c.src
 	for i := len(codings) - 1; i >= 0; i-- {
 		if err := c.push(codings[i]); err != nil {

@@ -3,8 +3,8 @@ package tap
 import "io"
 
 // chunkSize is the unit in which copied bytes are queued. Small reads share a
-// chunk.
-const chunkSize = 16 << 10
+// chunk, and each stream that is under way holds one.
+const chunkSize = 4 << 10
 
 type chunk struct {
 	next *chunk
@@ -78,7 +78,7 @@ func (f *Flow) push(d *direction, p []byte) {
 // batch is how many bytes wake the flow's goroutine while the body goes on.
 // Nobody looks at a stream's usage before its end, and a wake-up for each of
 // its small events would cost more than to parse it.
-func (t *Tap) batch() int { return min(chunkSize/2, t.maxQueue()/2) }
+func (t *Tap) batch() int { return min(chunkSize, t.maxQueue()/2) }
 
 // discard frees what is queued. The caller holds f.mu.
 func (f *Flow) discard(d *direction) {
