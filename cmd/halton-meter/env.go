@@ -15,7 +15,9 @@ type envCmd struct {
 }
 
 func (envCmd) Help() string {
-	return `Shell files evaluate it: eval "$(halton-meter env)". It prints the variables that lead programs through the edge, but only while the edge answers; else it prints what takes them back. It always exits with 0, so that it cannot fail a shell.`
+	return `Shell files evaluate it: eval "$(halton-meter env)". It prints the variables that lead programs through the edge, but only while the edge answers; else it prints what takes them back. It always exits with 0, so that it cannot fail a shell. For fish:
+
+  halton-meter env --shell=fish | source`
 }
 
 func (c envCmd) Run(ctx context.Context, a *app) error { //nolint:unparam // it must not fail, and every command returns an error

@@ -18,7 +18,9 @@ type exportCmd struct {
 }
 
 func (exportCmd) Help() string {
-	return "Rows come oldest first. Tokens and costs that are not known are null, never 0; cost_nano_usd is in 1e-9 USD. The daemon need not run."
+	return `Rows come oldest first. Tokens and costs that are not known are null, never 0; cost_nano_usd is in 1e-9 USD. The daemon need not run.
+
+  halton-meter export --since 24h | jq -s 'map(.cost_nano_usd) | add / 1e9'`
 }
 
 func (c exportCmd) Run(ctx context.Context, a *app) error {

@@ -24,7 +24,11 @@ type initCmd struct {
 func (initCmd) Help() string {
 	return `It may be run again at any time: what is there is kept, what is missing is made, and what the mode does not want is taken back. Without a mode's flag an installation keeps its mode. At the end it makes a metered and a passthrough request through the edge; they stay on this machine.
 
-A proxy or CA that your environment names is adopted: the meter goes through it, and its roots go into the bundle.`
+A proxy or CA that your environment names is adopted: the meter goes through it, and its roots go into the bundle.
+
+  halton-meter init                 # the first time: only "halton-meter run" meters
+  halton-meter init --apps          # meter every new shell and GUI program
+  halton-meter init --env-only      # and back`
 }
 
 func (c initCmd) Run(ctx context.Context, a *app) error {

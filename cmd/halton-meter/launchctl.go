@@ -14,7 +14,10 @@ type launchctlCmd struct {
 }
 
 func (launchctlCmd) Help() string {
-	return "It answers with launchctl's exit codes and text. Where the system has no launchd, this program brings its own, which is started on first use and lives in the state directory; after \"halton-meter init --systemd\" it speaks to systemd instead."
+	return `It answers with launchctl's exit codes and text. Where the system has no launchd, this program brings its own, which is started on first use and lives in the state directory; after "halton-meter init --systemd" it speaks to systemd instead.
+
+  halton-meter launchctl print gui/$(id -u)/com.haltonlabs.meter.edge
+  halton-meter launchctl getenv HTTPS_PROXY`
 }
 
 func (c launchctlCmd) Run(ctx context.Context, a *app) error {

@@ -50,6 +50,9 @@ type grammar struct {
 	Uninstall uninstallCmd `cmd:"" help:"Remove the meter from this machine."`
 	Launchctl launchctlCmd `cmd:"" passthrough:"" help:"Talk to the built-in launchd, with launchctl's arguments."`
 
+	Completion completionCmd `cmd:"" help:"Print a completion script for bash, zsh or fish."`
+	Docs       docsCmd       `cmd:"" help:"Print the manual of all commands, as a man page or Markdown."`
+
 	Restart  restartCmd  `cmd:"" hidden:""`
 	Daemon   daemonCmd   `cmd:"" hidden:"" help:"The metering daemon; launchd runs it."`
 	Edge     edgeCmd     `cmd:"" hidden:"" help:"The always-on edge; launchd runs it."`
@@ -70,20 +73,8 @@ func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 
-	var g grammar
 	exit := -1
-	parser, err := kong.New(&g,
-		kong.Name("halton-meter"),
-		kong.Description("Halton Meter tells what your LLM calls cost, per project, without getting in their way."),
-		kong.Vars{"version": "halton-meter " + version.Version},
-		kong.UsageOnError(),
-		kong.Exit(func(code int) { exit = code }),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-	)
-	if err != nil {
-		// The grammar is a constant of this program.
-		panic(err)
-	}
+	parser := newParser(kong.Exit(func(code int) { exit = code }), kong.BindTo(ctx, (*context.Context)(nil)))
 	kctx, err := parser.Parse(args)
 	if exit >= 0 { // --help or --version
 		return exit
@@ -98,6 +89,21 @@ func run(args []string) int {
 		return exitFailed
 	}
 	return exitCode(kctx.Run(newApp(paths)))
+}
+
+func newParser(options ...kong.Option) *kong.Kong {
+	var g grammar
+	parser, err := kong.New(&g, append(options,
+		kong.Name("halton-meter"),
+		kong.Description("Halton Meter tells what your LLM calls cost, per project, without getting in their way."),
+		kong.Vars{"version": "halton-meter " + version.Version},
+		kong.UsageOnError(),
+	)...)
+	if err != nil {
+		// The grammar is a constant of this program.
+		panic(err)
+	}
+	return parser
 }
 
 // failure is an error with what the user should type next, or with an exit

@@ -105,6 +105,12 @@ type shown struct {
 	entry    pricing.Entry
 }
 
+func (pricingShowCmd) Help() string {
+	return `The name may be the one that a request asked for or the one that the provider answered with; what the book takes it for is told.
+
+  halton-meter pricing show claude-sonnet-4-5 --provider anthropic`
+}
+
 func (c pricingShowCmd) Run(a *app) error {
 	book, err := a.book()
 	if err != nil {

@@ -25,7 +25,10 @@ type reportCmd struct {
 }
 
 func (reportCmd) Help() string {
-	return "Calls whose price is not known are counted as unpriced, with their tokens, and are in no sum of money. A ! marks costs that differ from what the provider itself reported. The daemon need not run."
+	return `Calls whose price is not known are counted as unpriced, with their tokens, and are in no sum of money. A ! marks costs that differ from what the provider itself reported. The daemon need not run.
+
+  halton-meter report --since 7d --by model
+  halton-meter report --since 2026-11-01 --project billing --json`
 }
 
 func (c reportCmd) Run(ctx context.Context, a *app) error {

@@ -22,7 +22,11 @@ type runCmd struct {
 }
 
 func (runCmd) Help() string {
-	return "The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, or cannot go through the proxy that the environment names, the command runs with its environment untouched, and one line on standard error says so."
+	return `The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, or cannot go through the proxy that the environment names, the command runs with its environment untouched, and one line on standard error says so.
+
+  halton-meter run -- claude
+  halton-meter run --project billing -- python3 app.py
+  halton-meter run --base-url -- codex`
 }
 
 func (c runCmd) Run(ctx context.Context, a *app) error {

@@ -26,7 +26,11 @@ type startCmd struct {
 }
 
 func (startCmd) Help() string {
-	return "It loads the daemon and the watchdog, starts both and waits until the daemon is healthy. If nothing is set up it does \"halton-meter init\" first. Running it again when all is up changes nothing."
+	return `It loads the daemon and the watchdog, starts both and waits until the daemon is healthy. If nothing is set up it does "halton-meter init" first. Running it again when all is up changes nothing.
+
+In a shell's start-up file, such as ~/.zshrc, it takes a few milliseconds when all is up, and the "|| true" is for shells that end at the first error (set -e):
+
+  halton-meter start --quiet 2>/dev/null || true`
 }
 
 func (c startCmd) Run(ctx context.Context, a *app) error {

@@ -30,7 +30,10 @@ type uninstallCmd struct {
 }
 
 func (uninstallCmd) Help() string {
-	return "It puts back the system proxy, launchd's environment, the shell files and the keychain, unloads the launch agents and deletes their plists. Configuration, certificate authority and ledger stay, unless --purge; the ledger stays even then, unless --include-logs. With --no-graceful, shells that still hold the proxy variable lose their connection: open new ones."
+	return `It puts back the system proxy, launchd's environment, the shell files and the keychain, unloads the launch agents and deletes their plists. Configuration, certificate authority and ledger stay, unless --purge; the ledger stays even then, unless --include-logs. With --no-graceful, shells that still hold the proxy variable lose their connection: open new ones.
+
+  halton-meter uninstall                                  # keeps configuration and ledger
+  halton-meter uninstall --purge --include-logs --yes     # keeps nothing`
 }
 
 // graceful is whether the edge stays: in env-only mode no shell holds the
