@@ -101,6 +101,37 @@ func TestDroppedRequest(t *testing.T) {
 	})
 }
 
+// TestLargeBodyWaits: an answer with a few generated images that comes before
+// the parser has its turn is read whole. Its usage is at its end.
+func TestLargeBodyWaits(t *testing.T) {
+	large := strings.Repeat("x", 12<<20)
+	for name, contentType := range map[string]string{"a document": "application/json", "an event": sse} {
+		t.Run(name, func(t *testing.T) {
+			gate := make(chan struct{})
+			p := &recorder{}
+			tp, records := newTap(p)
+			tp.NewParser = func(tap.Exchange) provider.Parser { <-gate; return p }
+			f := tp.Start(tap.Exchange{})
+			text := large
+			if contentType == sse {
+				text = "data: " + large + "\n\n"
+			}
+			_, err := io.Copy(io.Discard, f.Response(200, header(contentType), body(text, 32<<10)))
+			noErr(t, err)
+			f.End(tap.Completed, nil)
+			close(gate)
+			rec := <-records
+			got := strings.Join(p.Bodies, "")
+			for _, e := range p.Events {
+				got += e.Data
+			}
+			if rec.Dropped != 0 || !rec.Complete || got != large {
+				t.Errorf("dropped %d, complete %v (%s), %d bytes of %d", rec.Dropped, rec.Complete, rec.Reason, len(got), len(large))
+			}
+		})
+	}
+}
+
 // TestMemoryIsBounded: 500 flows whose parsers are stuck never hold more than
 // MaxTotal, the clients get all bytes meanwhile, and every flow has its record
 // afterwards.

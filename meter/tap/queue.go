@@ -140,14 +140,17 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// gather waits until the body is over or half the queue is full, so that a
+// maxGather is how much of a compressed body is kept as it is.
+const maxGather = 512 << 10
+
+// gather waits until the body is over or much of it is queued, so that a
 // decompressor, whose window is large beside what it reads, lives briefly. It
 // reports whether the body is over.
 func (s *source) gather() (over bool) {
 	f := s.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.wait(f.tap.maxQueue() / 2)
+	s.wait(min(maxGather, f.tap.maxQueue()/2))
 	return s.d.closed
 }
 

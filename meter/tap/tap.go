@@ -13,8 +13,8 @@ import (
 
 // The bounds of a Tap whose fields are zero, in bytes.
 const (
-	DefaultMaxQueue = 1 << 20
-	DefaultMaxTotal = 48 << 20
+	DefaultMaxQueue = 16 << 20
+	DefaultMaxTotal = 128 << 20
 	DefaultMaxBody  = 16 << 20
 )
 
@@ -37,7 +37,8 @@ type Tap struct {
 	NewParser func(Exchange) provider.Parser
 
 	// MaxQueue is how many copied bytes of one flow may wait to be parsed;
-	// 0 means DefaultMaxQueue.
+	// 0 means DefaultMaxQueue, which is a whole body: on a busy machine a relay
+	// passes megabytes on before the parser has its turn.
 	MaxQueue int
 	// MaxTotal is how much memory all flows may hold together for queued
 	// bytes, kept bodies, unfinished events and decompression; 0 means
