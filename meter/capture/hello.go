@@ -20,10 +20,6 @@ const handshakeTime = time.Minute
 
 var noDeadline time.Time
 
-// recordHandshake is the first byte of a ClientHello's record (RFC 8446,
-// section 5.1).
-const recordHandshake = 22
-
 // tunnel is the client's connection. Until the ClientHello was inspected it
 // keeps what it reads, and writes nothing: crypto/tls answers what it dislikes
 // with an alert, which a client that is going to be tunnelled must not see.
@@ -37,6 +33,7 @@ type tunnel struct {
 	ours   bool   // intercept
 	reason string // why not
 	leaf   *tls.Certificate
+	alert  clearAlert
 	// begun is when the client began, and answered when our answer did.
 	begun, answered time.Time
 
@@ -58,6 +55,11 @@ func (t *tunnel) Read(p []byte) (int, error) {
 			t.SetDeadline(t.begun.Add(handshakeTime)) // fails only on a dead connection
 		}
 		t.hello = append(t.hello, p[:n]...)
+	}
+	if !t.chain.Plain && !t.alert.over {
+		if alert := t.alert.watch(p[:n]); alert != nil && t.ours {
+			return 0, alert
+		}
 	}
 	return n, err
 }
@@ -137,7 +139,9 @@ func (i *Interceptor) reject(c proxyedge.Chain, err error) {
 		return // it may have been us who left
 	}
 	sure := saidUntrusted(err)
-	if !sure && !errors.Is(err, errLeft) && !isEnd(err) {
+	// A client that pins certificates may say with another alert that it
+	// does not like ours, and one without a word leaves.
+	if !sure && !isAlert(err) && !errors.Is(err, errLeft) && !isEnd(err) {
 		i.Logger.Info("capture.handshake.failed", "host", c.Host, "error", err)
 		return
 	}
@@ -146,17 +150,4 @@ func (i *Interceptor) reject(c proxyedge.Chain, err error) {
 	if i.Rejected != nil {
 		i.Rejected(c, sure)
 	}
-}
-
-// saidUntrusted reports whether the client sent an alert with which clients
-// refuse a certificate (RFC 8446, section 6.2). crypto/tls gives a received
-// alert a type of its own, but the text of the exported one.
-func saidUntrusted(err error) bool {
-	const badCertificate, certificateUnknown, unknownCA = 42, 46, 48
-	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" {
-		return false
-	}
-	return slices.ContainsFunc([]tls.AlertError{badCertificate, certificateUnknown, unknownCA},
-		func(a tls.AlertError) bool { return op.Err.Error() == a.Error() })
 }

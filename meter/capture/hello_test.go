@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -176,6 +177,8 @@ func TestRejected(t *testing.T) {
 				t.Error("it did")
 			}
 		}, rejection{sure: true, ok: true}},
+		{"says so in clear", func(t *testing.T, r *rig) { refuseInClear(t, r.addr, 48) }, rejection{sure: true, ok: true}},
+		{"dislikes it in clear", func(t *testing.T, r *rig) { refuseInClear(t, r.addr, 40) }, rejection{ok: true}},
 		{"leaves in the handshake", func(t *testing.T, r *rig) {
 			conn, err := net.Dial("tcp", r.addr)
 			if err != nil {
@@ -215,6 +218,75 @@ func TestRejected(t *testing.T) {
 				t.Errorf("and %+v", g)
 			}
 		})
+	}
+}
+
+// refuseInClear does as OpenSSL 3 does: having seen our certificate, it sends
+// an alert that is not encrypted.
+func refuseInClear(t *testing.T, addr string, description byte) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &mute{Conn: conn}
+	client := tls.Client(m, &tls.Config{ServerName: testHost, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13,
+		VerifyConnection: func(tls.ConnectionState) error {
+			m.closed = true
+			// The first record is for middleboxes (RFC 8446, appendix D.4).
+			_, err := conn.Write([]byte{20, 3, 3, 0, 1, 1, 21, 3, 3, 0, 2, 2, description})
+			return errors.Join(err, errors.New("not trusted"))
+		}})
+	if client.Handshake() == nil {
+		t.Error("the handshake succeeded")
+	}
+	io.Copy(io.Discard, conn)
+	conn.Close()
+}
+
+// mute is a connection that from some moment on does not take what crypto/tls
+// writes.
+type mute struct {
+	net.Conn
+	closed bool
+}
+
+func (m *mute) Write(p []byte) (int, error) {
+	if m.closed {
+		return len(p), nil
+	}
+	return m.Conn.Write(p)
+}
+
+// TestClearAlert: however the records are cut, an alert in clear is seen, and
+// no encrypted one is taken for one.
+func TestClearAlert(t *testing.T) {
+	hello := slices.Clip(append([]byte{22, 3, 1, 1, 0}, make([]byte, 256)...))
+	tests := map[string]struct {
+		sent []byte
+		want error
+	}{
+		"refused":          {append(hello, 21, 3, 3, 0, 2, 2, 48), tls.AlertError(48)},
+		"closed":           {append(hello, 21, 3, 3, 0, 2, 1, 0), io.EOF},
+		"encrypted":        {append(append(hello, 20, 3, 3, 0, 1, 1, 23, 3, 3, 0, 19), make([]byte, 19)...), nil},
+		"encrypted, 1.2":   {append(append(hello, 21, 3, 3, 0, 26), make([]byte, 26)...), nil},
+		"after encryption": {append(hello, 23, 3, 3, 0, 2, 0, 0, 21, 3, 3, 0, 2, 2, 48), nil},
+		"an empty record":  {append(hello, 22, 3, 3, 0, 0, 21, 3, 3, 0, 2, 2, 42), tls.AlertError(42)},
+		"cut off":          {append(hello, 21, 3, 3, 0, 2, 2), nil},
+	}
+	for name, tt := range tests {
+		for _, size := range []int{1, 2, 7, len(tt.sent)} {
+			var c clearAlert
+			var got error
+			for p := range slices.Chunk(tt.sent, size) {
+				if got = c.watch(p); got != nil {
+					break
+				}
+			}
+			if !errors.Is(got, tt.want) {
+				t.Errorf("%s, %d bytes at a time: got %v, want %v", name, size, got, tt.want)
+			}
+		}
 	}
 }
 
