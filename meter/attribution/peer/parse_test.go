@@ -76,9 +76,20 @@ func TestProgram(t *testing.T) {
 	for want, args := range map[string][]string{
 		"/usr/bin/curl":           {"curl", "https://example.com"},
 		"/usr/bin/python3 app.py": {"python3", "-u", "app.py", "x"},
-		"/usr/bin/python3.11":     {"python3.11", "-c"},
+		"/usr/bin/python3 a.py":   {"python3", "-W", "ignore", "-Xdev", "-Werror::x.c", "a.py", "x"},
+		"/usr/bin/python3 pytest": {"python3", "-Im", "pytest", "tests"},
+		"/usr/bin/python3 -c":     {"python3", "-c", "key = 'sk-1'", "x"},
+		"/usr/bin/python3.11 -c":  {"python3.11", "-Ic", "key = 'sk-1'"},
+		"/usr/bin/python3.12":     {"python3.12", "-", "-W"},
 		"/usr/bin/node /a/cli.js": {"node", "/a/cli.js"},
+		"/usr/bin/node b.js":      {"node", "--import", "tsx", "-r", "x", "--require=y", "--", "b.js"},
+		"/usr/bin/node --eval":    {"node", "--eval=key = 'sk-1'", "x"},
+		"/usr/bin/node -p":        {"node", "-pe", "key"},
 		"/usr/bin/node":           {},
+		"/usr/bin/perl -e":        {"perl", "-ne", "key", "x"},
+		"/usr/bin/perl5 -e":       {"perl5", "-e'key'", "x"},
+		"/usr/bin/java Main":      {"java", "-cp", "a.jar", "Main"},
+		"/usr/bin/java app.jar":   {"java", "-Xmx1g", "-jar", "app.jar"},
 	} {
 		exe, _, _ := strings.Cut(want, " ")
 		if got := program(exe, args); got != want {

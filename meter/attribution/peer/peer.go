@@ -22,9 +22,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
-	"slices"
-	"strings"
 )
 
 // ErrUnknown means that no process of this user has that end of a connection.
@@ -41,7 +38,8 @@ type Process struct {
 	// Project is HALTON_PROJECT of its environment as it was started with.
 	Project string
 	// Program says what runs: the executable's path, and for an interpreter
-	// of scripts the script behind it. "" if it cannot be told.
+	// of scripts the script behind it, but never code that stands in the
+	// arguments. "" if it cannot be told.
 	Program string
 	// Workspace is the folder that the editor which the process belongs to
 	// was told to open, "" if that cannot be told.
@@ -105,20 +103,3 @@ func Find(client netip.AddrPort) (Process, error) {
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
-
-// interpreters run scripts: two of them are as different as their scripts.
-var interpreters = []string{"node", "bun", "deno", "python", "ruby", "perl", "php", "java"}
-
-// program names what runs by its executable and its arguments.
-func program(executable string, args []string) string {
-	base := filepath.Base(executable)
-	if !slices.ContainsFunc(interpreters, func(name string) bool { return strings.HasPrefix(base, name) }) {
-		return executable
-	}
-	for _, arg := range args[min(1, len(args)):] {
-		if !strings.HasPrefix(arg, "-") {
-			return executable + " " + arg
-		}
-	}
-	return executable
-}
