@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -42,17 +41,13 @@ func (m *machine) tool() string {
 	return tool
 }
 
-// speak runs the call's program, and wants the provider's answer from it.
-func (m *machine) speak(argv []string, s stater) {
+// speak runs the call's program.
+func (m *machine) speak(argv []string, s stater, metered bool) {
 	m.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(append(append([]string{}, m.env...), s.env...), clientURL+"="+s.url, clientHeader+"="+s.header, clientBody+"="+s.body)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil || out.String() != m.provider.Recordings[0].ResponseBody {
-		m.Fatalf("%q: %v\n%s%s", s.header, err, errs.String(), m.logs())
-	}
+	m.answered(cmd, metered)
 }
 
 // rows are those of the ledger, with what no export has.
@@ -130,9 +125,9 @@ func TestStatedDirectories(t *testing.T) {
 		said(stater{dir: shop, project: "shop-api", source: "git"}, filepath.Join(work, "gone")),
 	}
 	tool := m.tool()
-	call := func(s stater) {
+	call := func(s stater, metered bool) {
 		t.Helper()
-		m.speak(append(append([]string{program, "run"}, s.run...), "--", tool), s)
+		m.speak(append(append([]string{program, "run"}, s.run...), "--", tool), s, metered)
 	}
 	check := func(from int) {
 		t.Helper()
@@ -149,7 +144,7 @@ func TestStatedDirectories(t *testing.T) {
 	}
 	m.must(0, "start")
 	for _, c := range cases {
-		call(c)
+		call(c, true)
 	}
 	check(0)
 	rec, err := portalloc.ReadRecord(m.paths().Ports())
@@ -159,11 +154,11 @@ func TestStatedDirectories(t *testing.T) {
 	if err := syscall.Kill(rec.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	call(cases[0])
-	call(codex)
+	call(cases[0], false)
+	call(codex, false)
 	m.must(0, "start")
 	for _, c := range cases {
-		call(c)
+		call(c, true)
 	}
 	check(len(cases))
 }
@@ -195,9 +190,9 @@ func TestEditorWorkspace(t *testing.T) {
 	editor := []string{"/bin/sh", "-c", `"$PROGRAM" run -- "$TOOL"; exit $?`, "editor", "--type=utility", "--folder-uri=file://" + folder}
 	env := []string{"PROGRAM=" + program, "TOOL=" + tool}
 	for _, dir := range []string{"/", m.home} {
-		m.speak(editor, stater{dir: dir, env: env})
+		m.speak(editor, stater{dir: dir, env: env}, true)
 	}
-	m.speak(editor[:4], stater{dir: "/", env: append(env, "VSCODE_WORKSPACE_LABEL=labelled")})
+	m.speak(editor[:4], stater{dir: "/", env: append(env, "VSCODE_WORKSPACE_LABEL=labelled")}, true)
 	var got []string
 	for _, row := range m.rows() {
 		got = append(got, row.Project+" by "+row.ProjectSource)
@@ -225,7 +220,7 @@ func TestBurstOfConnections(t *testing.T) {
 	for range calls {
 		all.Go(func() {
 			own := shared.Clone()
-			defer own.CloseIdleConnections()
+			t.Cleanup(own.CloseIdleConnections) // after the look for it, however late that is
 			if got, err := m.play(&http.Client{Transport: own}, 0); err != nil || string(got) != m.provider.Recordings[0].ResponseBody {
 				t.Errorf("read %d bytes, %v", len(got), err)
 			}
