@@ -65,6 +65,11 @@ var vertexRoutes = slices.Concat(
 	},
 )
 
+// azureDomains are Azure's domains below which models are served and nothing
+// else: all of their hosts are metered. cognitiveservices.azure.com is of speech
+// and vision too; who reaches models there adds the host.
+var azureDomains = []string{"openai.azure.com", "services.ai.azure.com"}
+
 // azureServices have a host for each customer's resource. There the path
 // names a deployment, whose model the response names.
 var azureServices = []service{
@@ -73,7 +78,11 @@ var azureServices = []service{
 	{"azure", "*.openai.azure.com", "/openai/v1", openaiRoutes},
 	{"azure", "*.cognitiveservices.azure.com", "/openai/deployments/{model}", azureRoutes},
 	{"azure", "*.cognitiveservices.azure.com", "/openai/v1", openaiRoutes},
+	{"azure", "*.services.ai.azure.com", "/openai/deployments/{model}", azureRoutes},
+	{"azure", "*.services.ai.azure.com", "/openai", responsesRoutes},
 	{"azure", "*.services.ai.azure.com", "/openai/v1", openaiRoutes},
+	{"azure", "*.services.ai.azure.com", "/api/projects/*/openai", responsesRoutes},
+	{"azure", "*.services.ai.azure.com", "/api/projects/*/openai/v1", openaiRoutes},
 	{"azure", "*.services.ai.azure.com", "/models", chatRoutes},
 	{"azure", "*.services.ai.azure.com", "/anthropic/v1", anthropicRoutes},
 }

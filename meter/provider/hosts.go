@@ -22,7 +22,9 @@ type Host struct {
 	// Name is its name in DNS, without a port. It is reached on port 443.
 	Name string
 	// Format is one of Formats: the paths that are metered are those that end
-	// as the format's own do, whatever is before: /v1, /api/openai/v1.
+	// as the format's own do, whatever is before: /v1, /api/openai/v1. Of a
+	// customer's host in a cloud that the package knows, such as
+	// mine.cognitiveservices.azure.com, the cloud's paths are metered first.
 	Format Format
 	// Provider is the name under which rows are stored, and under which the
 	// price book is asked; "" is the host's name.
@@ -74,7 +76,7 @@ func (t *Table) check(h Host) error {
 	switch {
 	case !hostName.MatchString(h.Name) || len(h.Name) > 253 || net.ParseIP(h.Name) != nil:
 		return errors.New("it is no name of a host: write one such as llm.example.com, without a port, a path or a *")
-	case slices.ContainsFunc(services, func(s service) bool { return s.serves(h.Name) }):
+	case slices.ContainsFunc(services, func(s service) bool { return s.host == h.Name }), slices.Contains(azureDomains, h.Name):
 		return errors.New("it is metered already")
 	case slices.ContainsFunc(t.added, func(other Host) bool { return other.Name == h.Name }):
 		return errors.New("it is named twice")
@@ -106,9 +108,10 @@ func (t *Table) check(h Host) error {
 	return nil
 }
 
-// Hosts returns the names of the metered hosts, sorted.
+// Hosts returns the names of the metered hosts, and the domains of which every
+// host is, sorted: what a root has to vouch for.
 func (t *Table) Hosts() []string {
-	var hosts []string
+	hosts := slices.Clone(azureDomains)
 	for _, s := range services {
 		if !strings.HasPrefix(s.host, "*.") {
 			hosts = append(hosts, s.host)
@@ -129,6 +132,7 @@ func (t *Table) IsMetered(host string, port int) bool {
 	}
 	host = canonicalHost(host)
 	return slices.ContainsFunc(services, func(s service) bool { return s.host == host }) ||
+		slices.ContainsFunc(azureDomains, func(d string) bool { return service{host: "*." + d}.serves(host) }) ||
 		slices.ContainsFunc(t.hosts(), func(h Host) bool { return h.Name == host })
 }
 

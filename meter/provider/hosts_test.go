@@ -69,7 +69,7 @@ func TestTableRejects(t *testing.T) {
 		"a bare name":       {with(func(h *Host) { h.Name = "localhost" }), "no name of a host"},
 		"nothing":           {with(func(h *Host) { h.Name = "" }), "no name of a host"},
 		"built in":          {with(func(h *Host) { h.Name = "api.openai.com" }), "metered already"},
-		"built in, by rule": {with(func(h *Host) { h.Name = "mine.openai.azure.com" }), "metered already"},
+		"a built-in domain": {with(func(h *Host) { h.Name = "openai.azure.com" }), "metered already"},
 		"twice":             {[]Host{ok, ok}, "named twice"},
 		"unknown format":    {with(func(h *Host) { h.Format = "openai" }), "write one of anthropic-batch, anthropic-messages, bedrock-converse"},
 		"no format":         {with(func(h *Host) { h.Format = "" }), `format = ""`},
@@ -91,5 +91,24 @@ func TestFormatRoutes(t *testing.T) {
 		if _, err := NewTable(Host{Name: "llm.corp.example", Format: f}); err != nil {
 			t.Errorf("%s: %v", f, err)
 		}
+	}
+}
+
+// TestCustomersHost: a customer's host in a cloud of which not everything is
+// metered can be added, and one that is metered can get a base URL.
+func TestCustomersHost(t *testing.T) {
+	table, err := NewTable(
+		Host{Name: "mine.cognitiveservices.azure.com", Format: FormatOpenAIChat},
+		Host{Name: "mine.openai.azure.com", Format: FormatOpenAIChat, BaseURL: "/azure"},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, ok := table.Lookup("POST", "mine.cognitiveservices.azure.com", "/openai/deployments/my-gpt/chat/completions")
+	if !ok || e.Provider != "azure" || e.Model != "my-gpt" || !table.IsMetered("mine.cognitiveservices.azure.com", 443) {
+		t.Errorf("the added host: %+v, %v", e, ok)
+	}
+	if !slices.Contains(table.BaseURLs(), BaseURL{"/azure", "mine.openai.azure.com"}) {
+		t.Errorf("base URLs: %v", table.BaseURLs())
 	}
 }

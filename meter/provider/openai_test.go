@@ -46,6 +46,13 @@ func TestOpenAIRules(t *testing.T) {
 			want:     &Usage{Input: 10, CacheRead: 600, Output: 5},
 		},
 		{
+			name:     "cached tokens at the top of the usage",
+			rule:     "platform.moonshot.ai/docs/api/chat: cached_tokens beside prompt_tokens",
+			format:   FormatOpenAIChat,
+			response: `{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"cached_tokens":4}}`,
+			want:     &Usage{Input: 6, CacheRead: 4, Output: 5},
+		},
+		{
 			name:     "reasoning is inside the output",
 			rule:     "OpenAI 70 of 70 recordings; tokscale#1142: billed twice",
 			format:   FormatOpenAIChat,

@@ -55,9 +55,9 @@ func (c *openaiCounts) readMember(x *exchange, key, value []byte) {
 				x.count(&c.out.image, "image_tokens", value)
 			}
 		})
-	case "num_cached_tokens", "prompt_cache_hit_tokens":
-		// Mistral's and DeepSeek's own names for the same count; both have
-		// come to say prompt_tokens_details too.
+	case "num_cached_tokens", "prompt_cache_hit_tokens", "cached_tokens":
+		// Mistral's, DeepSeek's and Moonshot's own names for the same count;
+		// they have come to say prompt_tokens_details too.
 		if !c.hasRead {
 			x.count(&c.read, name, value)
 		}

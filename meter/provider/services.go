@@ -32,6 +32,13 @@ var services = slices.Concat(
 		{"perplexity", "api.perplexity.ai", "", chatRoutes},
 		{"cerebras", "api.cerebras.ai", "/v1", chatRoutes},
 		{"huggingface", "router.huggingface.co", "/v1", chatRoutes},
+		// One of its partners by name, beneath the partner's own paths.
+		{"huggingface", "router.huggingface.co", "/*/v1", chatRoutes},
+		{"huggingface", "router.huggingface.co", "/*/openai/v1", chatRoutes},
+		{"huggingface", "router.huggingface.co", "/*/inference/v1", chatRoutes},
+		{"huggingface", "router.huggingface.co", "/*/v3/openai", chatRoutes},
+		{"huggingface", "router.huggingface.co", "/*/compatibility/v1", chatRoutes},
+		{"huggingface", "router.huggingface.co", "/hf-inference/models/*/*/v1", chatRoutes},
 		{"moonshot", "api.moonshot.ai", "/v1", chatRoutes},
 		{"moonshot", "api.moonshot.ai", "/anthropic/v1", anthropicRoutes},
 		{"cohere", "api.cohere.com", "", cohereRoutes},

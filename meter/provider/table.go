@@ -89,7 +89,7 @@ func (p *unknownFormat) Result(bool) Result {
 
 // service is a provider's host and what it serves there, beneath prefix. A
 // host that begins with "*." stands for names that nobody can list, such as
-// those of a cloud's customers: Lookup knows it, Hosts does not.
+// those of a cloud's customers: Hosts has its domain, if all of that is metered.
 type service struct {
 	provider, host, prefix string
 	routes                 []route
@@ -117,7 +117,9 @@ func cleanPath(urlPath string) string {
 // that nothing is metered there, if a route fits.
 func (s service) endpoint(method, urlPath string) (e Endpoint, metered, decided bool) {
 	for _, r := range s.routes {
-		if r.method != method {
+		// Methods are case-sensitive (RFC 9110, section 9.1), but there are
+		// clients that send "post", and providers that answer them.
+		if !strings.EqualFold(r.method, method) {
 			continue
 		}
 		model, ok := matchPath(s.prefix+r.path, urlPath)

@@ -112,6 +112,14 @@ func TestLookup(t *testing.T) {
 		{"POST", "bedrock-runtime.nowhere.amazonaws.com", "/model/m/invoke", none},
 		{"POST", "mine.openai.azure.com", "/openai/deployments/my-gpt/chat/completions?api-version=1", azure},
 		{"POST", "mine.openai.azure.com", "/openai/v1/responses", at("azure", responses)},
+		{"POST", "mine.services.ai.azure.com", "/openai/deployments/my-gpt/chat/completions", azure},
+		{"POST", "mine.services.ai.azure.com", "/api/projects/p/openai/v1/responses", at("azure", responses)},
+		{"POST", "mine.cognitiveservices.azure.com", "/openai/deployments/my-gpt/chat/completions", azure},
+		{"POST", "router.huggingface.co", "/v1/chat/completions", at("huggingface", chat)},
+		{"POST", "router.huggingface.co", "/together/v1/chat/completions", at("huggingface", chat)},
+		{"POST", "router.huggingface.co", "/novita/v3/openai/chat/completions", at("huggingface", chat)},
+		{"POST", "router.huggingface.co", "/hf-inference/models/Qwen/Qwen3-32B/v1/chat/completions", at("huggingface", chat)},
+		{"post", "api.openai.com", "/v1/chat/completions", at("openai", chat)},
 		{"POST", "x.mine.openai.azure.com", "/openai/v1/responses", none},
 		{"POST", ".openai.azure.com", "/openai/v1/responses", none},
 	} {
@@ -137,6 +145,14 @@ func TestHosts(t *testing.T) {
 	if !slices.IsSorted(hosts) {
 		t.Errorf("Hosts() = %q is not sorted", hosts)
 	}
+	for _, domain := range azureDomains {
+		i := slices.Index(hosts, domain)
+		if i < 0 || IsMetered(domain, 443) || !IsMetered("mine."+domain, 443) || IsMetered("mine."+domain, 80) || IsMetered("x.mine."+domain, 443) {
+			t.Errorf("Hosts() or IsMetered is wrong about what is below %s", domain)
+			continue
+		}
+		hosts = slices.Delete(hosts, i, i+1)
+	}
 	for _, host := range hosts {
 		if !IsMetered(host, 443) || IsMetered(host, 80) || IsMetered("x."+host, 443) {
 			t.Errorf("IsMetered is wrong about %s", host)
@@ -148,7 +164,7 @@ func TestHosts(t *testing.T) {
 			}
 		}
 	}
-	if IsMetered("mine.openai.azure.com", 443) {
+	if IsMetered("mine.cognitiveservices.azure.com", 443) {
 		t.Error("a host that is not in Hosts() is metered")
 	}
 }
