@@ -78,7 +78,7 @@ func (c initCmd) allowed(ctx context.Context, a *app, mode string) error {
 	if err := agents.CheckSystemProxy(ctx, a.paths, a.tools); err != nil {
 		return &failure{err: err, hint: a.hintFor(err, "halton-meter init --full")}
 	}
-	trusted, err := agents.RootTrusted(ctx, a.paths, a.tools)
+	trusted, err := agents.RootsTrusted(ctx, a.paths, a.tools)
 	switch {
 	case err != nil:
 		return &failure{err: err, hint: "halton-meter init --apps"}

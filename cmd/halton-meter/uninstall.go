@@ -170,10 +170,10 @@ func (a *app) returnMachine(ctx context.Context, steps *term.Steps) error {
 		}
 	}
 	if a.paths.Mode() == agents.ModeFull {
-		if err := agents.UntrustRoot(ctx, a.paths, a.tools); err != nil {
+		if err := agents.UntrustRoots(ctx, a.paths, a.tools); err != nil {
 			errs = append(errs, err)
 		} else {
-			steps.Done("trust removed", "of the login keychain in our root")
+			steps.Done("trust removed", "of the login keychain in our roots")
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -49,6 +49,20 @@ func paths(dir string, n int) (cert, key string) {
 	return filepath.Join(dir, fmt.Sprintf("ca-%d.pem", n)), filepath.Join(dir, fmt.Sprintf("ca-%d-key.pem", n))
 }
 
+// RootFiles are the PEM files of the roots in dir: that of Create, and those
+// that Extend has added. Nothing in them is checked. There may be none.
+func RootFiles(dir string) []string {
+	var files []string
+	for n := 1; n <= maxRoots; n++ {
+		cert, _ := paths(dir, n)
+		if _, err := os.Lstat(cert); err != nil {
+			break
+		}
+		files = append(files, cert)
+	}
+	return files
+}
+
 // Create makes an authority for hosts in dir: the root in ca.pem, readable by
 // all, and its key in ca-key.pem, readable by the owner only. It creates dir
 // if need be and makes it private (0700). A directory that holds a root gives

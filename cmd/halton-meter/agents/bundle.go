@@ -35,8 +35,12 @@ func EnsureBundle(p Paths, c config.Config, getenv func(string) string) error {
 	if _, err := os.Stat(p.AdoptedRoots()); err == nil {
 		extra = append(extra, p.AdoptedRoots())
 	}
-	if err := extendAuthority(p, c); err != nil {
-		return err
+	// In mode full the keychain must trust another root first. Only init can
+	// have the user asked for that.
+	if p.Mode() != ModeFull {
+		if err := extendAuthority(p, c); err != nil {
+			return err
+		}
 	}
 	_, err := ca.WriteBundle(p.CA(), extra)
 	return err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
@@ -149,33 +148,47 @@ func readSnapshot(p Paths) (mactools.Snapshot, error) {
 	return s, nil
 }
 
-// root is the certificate that the keychain must trust in mode full.
-func (p Paths) root() string { return filepath.Join(p.CA(), ca.CertFile) }
-
-// TrustRoot has the user's login keychain trust the local authority. It tells
-// whether it had to: macOS asks for the password then.
-func TrustRoot(ctx context.Context, p Paths, t mactools.Tools) (asked bool, err error) {
+// TrustRoots has the user's login keychain trust the roots of the local
+// authority. It tells whether it had to: macOS asks for the password then.
+func TrustRoots(ctx context.Context, p Paths, t mactools.Tools) (asked bool, err error) {
 	chain := mactools.LoginKeychain(p.Home)
-	trusted, err := t.Trusted(ctx, p.root(), chain)
-	if err != nil || trusted {
-		return false, err
+	for _, root := range ca.RootFiles(p.CA()) {
+		trusted, err := t.Trusted(ctx, root, chain)
+		if err != nil {
+			return asked, err
+		}
+		if trusted {
+			continue
+		}
+		asked = true
+		if err := t.Trust(ctx, root, chain); err != nil {
+			return asked, err
+		}
 	}
-	return true, t.Trust(ctx, p.root(), chain)
+	return asked, nil
 }
 
-// RootTrusted reports whether the login keychain trusts our root, which may not
-// be there yet.
-func RootTrusted(ctx context.Context, p Paths, t mactools.Tools) (bool, error) {
-	if _, err := os.Stat(p.root()); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+// RootsTrusted reports whether the login keychain trusts all our roots. None
+// may be there yet.
+func RootsTrusted(ctx context.Context, p Paths, t mactools.Tools) (bool, error) {
+	roots := ca.RootFiles(p.CA())
+	for _, root := range roots {
+		trusted, err := t.Trusted(ctx, root, mactools.LoginKeychain(p.Home))
+		if err != nil || !trusted {
+			return false, err
+		}
 	}
-	return t.Trusted(ctx, p.root(), mactools.LoginKeychain(p.Home))
+	return len(roots) > 0, nil
 }
 
-// UntrustRoot takes that trust back.
-func UntrustRoot(ctx context.Context, p Paths, t mactools.Tools) error {
-	if _, err := os.Stat(p.root()); err != nil || !t.Available() {
+// UntrustRoots takes that trust back, from as many as it can.
+func UntrustRoots(ctx context.Context, p Paths, t mactools.Tools) error {
+	if !t.Available() {
 		return nil
 	}
-	return t.Untrust(ctx, p.root(), mactools.LoginKeychain(p.Home))
+	var errs []error
+	for _, root := range ca.RootFiles(p.CA()) {
+		errs = append(errs, t.Untrust(ctx, root, mactools.LoginKeychain(p.Home)))
+	}
+	return errors.Join(errs...)
 }

@@ -130,7 +130,7 @@ func (in *Installer) authority(context.Context) (string, error) {
 	if _, err := ca.Load(dir); err != nil {
 		return "", err
 	}
-	return "kept", nil
+	return "kept", extendAuthority(in.Paths, in.Config)
 }
 
 // ranBefore reports whether there was an installation before these steps.

@@ -40,18 +40,18 @@ func (in *Installer) trust(ctx context.Context) (string, error) {
 	if !in.Tools.Available() {
 		return "", ErrNoSystemProxy
 	}
-	asked, err := TrustRoot(ctx, in.Paths, in.Tools)
+	asked, err := TrustRoots(ctx, in.Paths, in.Tools)
 	if err != nil {
 		return "", err
 	}
 	if asked {
-		return "the login keychain trusts our root now", nil
+		return "the login keychain trusts our roots now", nil
 	}
-	return "the login keychain trusts our root", nil
+	return "the login keychain trusts our roots", nil
 }
 
 func (in *Installer) untrust(ctx context.Context) (string, error) {
-	return "our root removed", UntrustRoot(ctx, in.Paths, in.Tools)
+	return "our roots removed", UntrustRoots(ctx, in.Paths, in.Tools)
 }
 
 func (in *Installer) takeSystemProxy(ctx context.Context) (string, error) {

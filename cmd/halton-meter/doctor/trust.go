@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
-	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
@@ -37,6 +35,11 @@ func (p *Patient) authority(ctx context.Context) Finding {
 		return mend(Broken, err.Error(), renew...)
 	}
 	root := a.Certificate()
+	for _, r := range a.Certificates() {
+		if r.NotAfter.Before(root.NotAfter) {
+			root = r
+		}
+	}
 	switch left := root.NotAfter.Sub(p.Now()); {
 	case left <= 0:
 		return mend(Broken, "the root has expired at "+root.NotAfter.UTC().Format(time.DateOnly), renew...)
@@ -46,40 +49,44 @@ func (p *Patient) authority(ctx context.Context) Finding {
 		return mend(Inconsistent, "the root expires at "+root.NotAfter.UTC().Format(time.DateOnly), renew...)
 	}
 	if p.Paths.Mode() == agents.ModeFull && p.Tools.Available() {
-		pem, chain := filepath.Join(dir, ca.CertFile), mactools.LoginKeychain(p.Paths.Home)
-		if trusted, err := p.Tools.Trusted(ctx, pem, chain); err != nil {
+		if trusted, err := agents.RootsTrusted(ctx, p.Paths, p.Tools); err != nil {
 			return advise(Inconsistent, "the keychain does not answer: "+err.Error(), "halton-meter init --full")
 		} else if !trusted {
-			return mend(Broken, "the login keychain does not trust the root, and the system proxy leads programs to it", meter(Install, "init", "--full"))
+			return mend(Broken, "the login keychain does not trust all our roots, and the system proxy leads programs to them", meter(Install, "init", "--full"))
 		}
 	}
 	return ok("valid until " + root.NotAfter.UTC().Format(time.DateOnly))
 }
 
-// bundle checks that the file that programs are pointed at holds our root, and
-// roots besides: with ours alone every other host would fail.
+// bundle checks that the file that programs are pointed at holds our roots, and
+// others besides: with ours alone every other host would fail.
 func (p *Patient) bundle(context.Context) Finding {
 	rewrite := meter(Install, "init")
 	data, err := os.ReadFile(p.Paths.Bundle())
 	if err != nil {
 		return mend(Broken, err.Error()+": programs that name it cannot verify any host", rewrite)
 	}
-	root, err := os.ReadFile(filepath.Join(p.Paths.CA(), ca.CertFile))
-	if err != nil {
-		return mend(Broken, err.Error(), rewrite)
+	missing := map[string]bool{}
+	for _, name := range append(ca.RootFiles(p.Paths.CA()), filepath.Join(p.Paths.CA(), ca.CertFile)) {
+		root, err := os.ReadFile(name)
+		if err != nil {
+			return mend(Broken, err.Error(), rewrite)
+		}
+		if block, _ := pem.Decode(root); block != nil {
+			missing[string(block.Bytes)] = true
+		}
 	}
-	block, _ := pem.Decode(root)
-	held, has := 0, false
+	held, ours := 0, len(missing)
 	for rest := data; ; held++ {
 		var b *pem.Block
 		if b, rest = pem.Decode(rest); b == nil {
 			break
 		}
-		has = has || (block != nil && bytes.Equal(b.Bytes, block.Bytes))
+		delete(missing, string(b.Bytes))
 	}
 	switch {
-	case !has:
-		return mend(Broken, p.Paths.Bundle()+" does not hold our root", rewrite)
+	case ours == 0 || len(missing) > 0:
+		return mend(Broken, p.Paths.Bundle()+" does not hold our roots", rewrite)
 	case held < 10:
 		return mend(Broken, fmt.Sprintf("%s holds %d certificates: the system's are missing, so that programs trust no other host", p.Paths.Bundle(), held), rewrite)
 	}
