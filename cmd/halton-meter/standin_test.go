@@ -19,6 +19,7 @@ const (
 	standInProgram  = "STAND_IN_PROGRAM"  // the program whose launchctl answers
 	standInRefusals = "STAND_IN_REFUSALS" // bootstraps of the daemon that it refuses
 	standInLog      = "STAND_IN_LOG"      // where it notes their times
+	standInNobody   = "STAND_IN_NOBODY"   // set: nobody is logged in at the screen
 )
 
 // standIn is a launchctl that refuses the first bootstraps of the daemon with
@@ -26,6 +27,15 @@ const (
 // else to the program's own launchctl.
 func standIn() int {
 	args := os.Args[1:]
+	if os.Getenv(standInNobody) != "" && len(args) > 0 {
+		// As a macOS that was entered over ssh answers.
+		switch args[0] {
+		case "print", "bootstrap", "bootout", "kickstart", "print-disabled":
+			fmt.Fprintf(os.Stderr, "%s failed: 125: Domain does not support specified action\n", args[0])
+			return 125
+		}
+		return 0
+	}
 	if len(args) == 3 && args[0] == "bootstrap" && filepath.Base(args[2]) == agents.Daemon+".plist" {
 		f, err := os.OpenFile(os.Getenv(standInLog), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {

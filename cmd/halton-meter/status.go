@@ -19,7 +19,24 @@ type statusCmd struct {
 func (statusCmd) Help() string {
 	return `Exit codes: 0 healthy; 3 not set up, or the daemon's job not loaded; 4 loaded and not healthy.
 
---json prints one object: version, install_mode, healthy, exit_code, supervisor, components (name, state, detail, and for jobs label and pid), ports (edge, internal, api), metering (on, since, reason), warnings (what is amiss while metering is on), traffic (metered, passthrough, lost, failed, open, reasons; null if no edge ever ran) and last_row (as export prints it, or null). Times are RFC 3339.`
+--json prints one object; names stay, and new ones may come. Times are RFC 3339.
+
+  version        of this program
+  install_mode   env-only, apps or full; "" if nothing is set up
+  healthy        true if calls are metered now
+  exit_code      as above
+  supervisor     launchd, emulator or systemd
+  components     a list of name, state, detail, and for jobs label and pid: install mode,
+                 supervisor, daemon, watchdog, edge, userenv, internal listener,
+                 api listener, system proxy, sentinels
+  ports          edge, internal, api; 0 if not known
+  metering       on; since, or null if nobody knows; reason if it is off
+  warnings       what is amiss while metering is on; absent if nothing is
+  traffic        since, metered, passthrough, lost (of passthrough: calls that should have
+                 been metered), failed, aborted, open, bytes_up, bytes_down, and reasons,
+                 a count for each; null if no edge ever ran
+  last_row       the latest row, as export prints it, or null
+  hint           what to type, if it is not healthy`
 }
 
 func (c statusCmd) Run(ctx context.Context, a *app) error {
@@ -73,10 +90,8 @@ func (r statusReport) print(out *os.File) {
 	if row := r.LastRow; row != nil {
 		fmt.Fprintf(out, "last row: %s  %s  %s  %s\n", row.RequestedAt.Local().Format(time.DateTime), row.Project, row.Model, row.Status)
 	}
-	if r.ExitCode == exitNotInstalled && r.InstallMode == "" {
-		fmt.Fprintln(out, "hint: halton-meter init sets it up")
-	} else if r.ExitCode != 0 {
-		fmt.Fprintln(out, "hint: halton-meter start")
+	if r.Hint != "" {
+		fmt.Fprintln(out, "hint: "+r.Hint)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +31,7 @@ type statusReport struct {
 	Warnings    []string          `json:"warnings,omitempty"`
 	Traffic     *proxyedge.Status `json:"traffic"`
 	LastRow     *ledger.Row       `json:"last_row"`
+	Hint        string            `json:"hint,omitempty"`
 }
 
 // component is one row of the table.
@@ -60,6 +60,8 @@ type surveyor struct {
 	live bool
 	jobs map[string]*launchd.Service // nil value: not loaded
 	edge *edgectl.Report
+	// silent is why the supervisor could not be asked, nil if it could.
+	silent error
 }
 
 // survey looks at everything once, and changes nothing.
@@ -72,10 +74,12 @@ func (a *app) survey(ctx context.Context) statusReport {
 	if s.rep.InstallMode == "" {
 		s.rep.ExitCode = exitNotInstalled
 		s.rep.Metering.Reason = "halton-meter is not set up"
+		s.rep.Hint = "halton-meter init sets it up"
 		s.add(component{Name: "install mode", State: "none", bad: true})
 		return s.rep
 	}
 	s.add(component{Name: "install mode", State: s.rep.InstallMode, Detail: a.paths.InstallMode()})
+	s.add(component{Name: "supervisor", State: a.supervisor.Name})
 	s.rec, s.live = a.ports()
 	s.edgeReport(ctx)
 
@@ -84,7 +88,7 @@ func (a *app) survey(ctx context.Context) statusReport {
 	edgeErr := s.edgeRow(ctx)
 	s.job(ctx, agents.UserEnv)
 	s.listeners(ctx, daemonErr)
-	s.add(component{Name: "system proxy", State: "off", Detail: "never set in this mode"})
+	s.systemProxy(ctx)
 	s.sentinels()
 	s.judge(daemonErr, edgeErr)
 	s.lastRow(ctx)
@@ -103,6 +107,7 @@ func (s *surveyor) load(ctx context.Context, label string) (component, bool) {
 		return c, false
 	case err != nil:
 		c.State, c.Detail, c.bad = "unknown", err.Error(), true
+		s.silent = err
 		return c, false
 	}
 	s.jobs[label] = svc
@@ -133,6 +138,14 @@ func (s *surveyor) job(ctx context.Context, label string) {
 func (s *surveyor) daemon(ctx context.Context) error {
 	c, loaded := s.load(ctx, agents.Daemon)
 	err := errors.New("the daemon's job is not loaded")
+	if at, stopped := agents.LastStop(s.paths); stopped {
+		err = errors.New("halton-meter stop")
+		s.rep.Metering.Since = &at
+	}
+	if s.silent != nil {
+		err = fmt.Errorf("%s cannot be asked: %w", s.supervisor.Name, s.silent)
+		s.rep.Hint = s.hintFor(s.silent, "halton-meter start")
+	}
 	if loaded {
 		err = s.daemonHealth(ctx, c)
 		if err == nil {
@@ -217,33 +230,17 @@ func (s *surveyor) listeners(ctx context.Context, daemonErr error) {
 	}
 }
 
-func (s *surveyor) sentinels() {
-	mark := func(path string) string {
-		if _, err := os.Stat(path); err != nil {
-			return "-"
-		}
-		return "✓"
-	}
-	detail := fmt.Sprintf("proxy-managed: %s  apps-managed: %s  graceful-shutdown: ",
-		mark(s.paths.In("proxy-managed")), mark(s.paths.In("apps-managed")))
-	if left, stopped := agents.Stopped(s.paths, s.now()); stopped {
-		detail += fmt.Sprintf("for another %d s", int(left.Seconds())+1)
-	} else {
-		detail += "-"
-	}
-	s.add(component{Name: "sentinels", State: "consistent", Detail: detail})
-}
-
 // judge sets the verdict and the exit code.
 func (s *surveyor) judge(daemonErr, edgeErr error) {
 	m := &s.rep.Metering
+	defer s.hint()
 	switch {
 	case s.jobs[agents.Daemon] == nil:
 		s.rep.ExitCode = exitNotInstalled
 	case daemonErr != nil || edgeErr != nil:
 		s.rep.ExitCode = exitUnhealthy
 	default:
-		s.rep.Healthy, m.On = true, true
+		s.rep.Healthy, m.On, m.Reason = true, true, ""
 		m.Since = &s.rec.StartedAt
 		return
 	}
@@ -251,8 +248,9 @@ func (s *surveyor) judge(daemonErr, edgeErr error) {
 	if daemonErr != nil {
 		m.Reason = daemonErr.Error()
 	}
-	// The edge notices when the next call comes; before that nobody knows.
-	if s.edge != nil && !s.edge.OffSince.IsZero() {
+	// A stop is noted. Else the edge notices when the next call comes; before
+	// that nobody knows.
+	if m.Since == nil && s.edge != nil && !s.edge.OffSince.IsZero() {
 		m.Since = &s.edge.OffSince
 	}
 }
@@ -265,6 +263,13 @@ func (s *surveyor) lastRow(ctx context.Context) {
 	defer r.Close()
 	if row, err := r.Last(ctx); err == nil {
 		s.rep.LastRow = row
+	}
+}
+
+// hint is what to type while it is not healthy.
+func (s *surveyor) hint() {
+	if s.rep.Hint == "" && s.rep.ExitCode != 0 {
+		s.rep.Hint = "halton-meter start"
 	}
 }
 

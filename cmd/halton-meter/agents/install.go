@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ca"
+	"github.com/haltonlabs/halton-meter/portalloc"
 )
 
 // ModeEnvOnly is the install mode in which nothing on the machine is changed
@@ -172,7 +174,23 @@ func (in *Installer) plists(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return "edge on " + EdgeAddress(port), nil
+	return "edge on " + EdgeAddress(port) + in.whyNot(ctx, port), nil
+}
+
+// whyNot says who has the port that the edge would rather have.
+func (in *Installer) whyNot(ctx context.Context, port int) string {
+	wanted := EdgeChoice(in.Config.Daemon.EdgePort).Preferred
+	if port == wanted {
+		return ""
+	}
+	h := portalloc.FindHolder(ctx, wanted)
+	switch {
+	case h.PID != 0 && h.User != "":
+		return fmt.Sprintf(", since %s (process %d, user %s) has %d", h.Command, h.PID, h.User, wanted)
+	case portInUse(wanted):
+		return fmt.Sprintf(", since %d is taken, perhaps by the meter of another user", wanted)
+	}
+	return ""
 }
 
 func (in *Installer) writePlist(label string, job *launchd.Job) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
@@ -30,12 +31,8 @@ func ClearStop(p Paths) error {
 // how much longer. A sentinel from the future is worth nothing: the clock was
 // set back, and nobody would know when it ends.
 func Stopped(p Paths, now time.Time) (left time.Duration, stopped bool) {
-	b, err := os.ReadFile(p.GracefulShutdown())
-	if err != nil || len(b) == 0 {
-		return 0, false
-	}
-	at, err := time.Parse(time.RFC3339Nano, string(b[:len(b)-1]))
-	if err != nil {
+	at, ok := LastStop(p)
+	if !ok {
 		return 0, false
 	}
 	age := now.Sub(at)
@@ -43,4 +40,14 @@ func Stopped(p Paths, now time.Time) (left time.Duration, stopped bool) {
 		return 0, false
 	}
 	return stopValid - age, true
+}
+
+// LastStop is when the last stop was, if no start came after it.
+func LastStop(p Paths) (at time.Time, ok bool) {
+	b, err := os.ReadFile(p.GracefulShutdown())
+	if err != nil {
+		return time.Time{}, false
+	}
+	at, err = time.Parse(time.RFC3339Nano, strings.TrimSuffix(string(b), "\n"))
+	return at, err == nil
 }
