@@ -72,6 +72,11 @@ func TestErrorBodies(t *testing.T) {
 		{FormatOpenAIResponses, 400, `{"error":{"type":"invalid_request_error","code":null}}`, "bad_request", "invalid_request_error"},
 		{FormatOpenAIResponses, 200, `{"status":"failed","error":{"code":400,"type":"server_error"}}`, "server_error", "server_error"},
 		{FormatOpenAIResponses, 500, ``, "server_error", ""},
+		{FormatOpenAIChat, 400, `{"object":"error","message":"Invalid model: x","type":"invalid_model","param":null,"code":"1500"}`, "bad_request", "1500"},
+		{FormatOpenAIChat, 422, `{"object":"error","message":{"detail":[]},"type":"invalid_request_error","code":null}`, "bad_request", "invalid_request_error"},
+		{FormatOpenAIChat, 400, `{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xx"}`, "bad_request", "Client specified an invalid argument"},
+		{FormatOpenAIResponses, 404, `{"code":"not-found","error":"The model x does not exist"}`, "bad_request", "not-found"},
+		{FormatOpenAIChat, 401, `{"detail":"Unauthorized"}`, "auth", ""},
 	} {
 		p := Endpoint{Format: tt.format}.NewParser()
 		p.Body(tt.status, []byte(tt.body))

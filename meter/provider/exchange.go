@@ -67,7 +67,7 @@ func (x *exchange) readError(status int, body []byte) {
 	}
 }
 
-// fail notes the error object e, which may be nil.
+// fail notes the error object e, which may be anything else, or nil.
 func (x *exchange) fail(status int, e []byte) {
 	// Google has a number as the code, and the name of the error as the status.
 	x.failAs(status, member(e, "code"), cmp.Or(text(member(e, "type")), text(member(e, "status"))))

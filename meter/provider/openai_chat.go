@@ -59,8 +59,9 @@ func (p *openaiChat) Event(_ string, data []byte) {
 func (p *openaiChat) Body(status int, body []byte) {
 	p.whole = p.readObject(status, body)
 	p.final = p.whole
-	if status >= 400 && p.errorClass == "" {
-		p.fail(status, nil)
+	if status >= 400 && p.errorCode == "" {
+		// Mistral and xAI have the code at the top, xAI beside a text "error".
+		p.fail(status, body)
 	}
 }
 

@@ -57,8 +57,9 @@ func (p *openaiResponses) Event(name string, data []byte) {
 // Body implements Parser.
 func (p *openaiResponses) Body(status int, body []byte) {
 	p.ended = p.readResponse(status, body)
-	if status >= 400 && p.errorClass == "" {
-		p.fail(status, nil)
+	if status >= 400 && p.errorCode == "" {
+		// Mistral and xAI have the code at the top, xAI beside a text "error".
+		p.fail(status, body)
 	}
 }
 
