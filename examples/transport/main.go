@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log"
@@ -22,7 +23,7 @@ func main() {
 // ask makes one call over the base transport, nil for the usual one.
 func ask(ctx context.Context, base http.RoundTripper, question string) error {
 	meter := &transport.Transport{Base: base, Sink: transport.SinkFunc(func(r transport.Record) {
-		fmt.Println(r.Model, r.Status, "nano-USD:", r.Cost.NanoUSD, r.Cost.Reason)
+		fmt.Printf("%s cost %d nano-USD: %s\n", r.Model, r.Cost.NanoUSD, cmp.Or(r.Cost.Reason, r.Status))
 	})}
 	defer meter.Close(ctx)
 	client := openai.NewClient(option.WithHTTPClient(&http.Client{Transport: meter}))

@@ -43,7 +43,7 @@ func Example() {
 	}
 	// Unordered output:
 	// Hello!
-	// gpt-4o-2024-08-06 success nano-USD: 3500000
+	// gpt-4o-2024-08-06 cost 3500000 nano-USD: success
 }
 
 func TestProviderError(t *testing.T) {
