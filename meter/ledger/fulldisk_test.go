@@ -176,7 +176,10 @@ func TestFullDisk(t *testing.T) {
 	if err := l.Flush(t.Context()); err == nil || errors.Is(err, ErrJournaled) {
 		t.Errorf("Flush = %v, want an error that is not ErrJournaled", err)
 	}
-	if s := l.Status(); s.InMemory != memory || s.Lost != 1 {
+	if err := l.Begin(Opening{ID: row("0", n).ID, RequestedAt: start}); !errors.Is(err, ErrFull) {
+		t.Errorf("Begin = %v, want ErrFull", err)
+	}
+	if s := l.Status(); s.InMemory != memory || s.Lost != 1 { // an exchange, not a record
 		t.Errorf("in memory %d, lost %d; want %d, 1", s.InMemory, s.Lost, memory)
 	}
 

@@ -243,7 +243,7 @@ func (l *Ledger) Begin(o Opening) error {
 	}
 	seg, jErr := l.append(rec)
 	if seg == nil && l.unsafe >= l.c.MaxPending {
-		l.lost++
+		// Not lost yet: there may be room for its row.
 		return fmt.Errorf("begin exchange: %w: %w", ErrFull, jErr)
 	}
 	if before := l.open[o.ID]; before != nil {
