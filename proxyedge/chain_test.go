@@ -39,12 +39,12 @@ func TestHealthyDaemonGetsTheTunnel(t *testing.T) {
 		t.Errorf("daemon was told %+v, want %+v", got, want)
 	}
 	s := w.wait("a metered tunnel", func(s Status) bool { return s.Metered == 1 })
-	if s.Passthrough != 0 || !s.Metering || !s.OffSince.IsZero() || s.Open != 1 {
+	if s.Passthrough != 0 || !s.Metering || !s.OffSince.IsZero() || s.Open != 1 || s.Hosts[metered].Open != 1 {
 		t.Errorf("counted %+v, want metering and one open tunnel", s)
 	}
 	c.Close()
 	s = w.wait("the end of the tunnel", func(s Status) bool { return s.Open == 0 })
-	if s.BytesUp != 11 || s.BytesDown != 13 || s.Hosts[metered].BytesUp != 11 || s.Hosts[metered].BytesDown != 13 {
+	if s.Hosts[metered].Open != 0 || s.BytesUp != 11 || s.BytesDown != 13 || s.Hosts[metered].BytesUp != 11 || s.Hosts[metered].BytesDown != 13 {
 		t.Errorf("counted %+v, want 11 bytes up and 13 down", s)
 	}
 	if got := w.origin.received(); got != nil {

@@ -256,6 +256,7 @@ func ExampleStatus() {
 	//   },
 	//   "hosts": {
 	//     "api.example.com": {
+	//       "open": 0,
 	//       "metered": 40,
 	//       "passthrough": 2,
 	//       "lost": 2,

@@ -66,8 +66,8 @@ func TestBodySurvivesFailover(t *testing.T) {
 				if got := w.requests(); len(got) != 1 || got[0].by != "site" || got[0].body != body {
 					t.Errorf("%d requests arrived, want the whole body once", len(got))
 				}
-				s := w.wait("a passthrough", func(s Status) bool { return s.Passthrough == 1 })
-				if s.Lost != 1 || s.Reasons[test.reason] != 1 || s.Hosts[site].Lost != 1 {
+				s := w.wait("a passthrough", func(s Status) bool { return s.Passthrough == 1 && s.Open == 0 })
+				if s.Lost != 1 || s.Reasons[test.reason] != 1 || s.Hosts[site].Lost != 1 || s.Hosts[site].Open != 0 {
 					t.Errorf("counted %+v, want one for %s", s, test.reason)
 				}
 			})

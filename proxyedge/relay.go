@@ -41,13 +41,13 @@ type flow struct {
 }
 
 func (e *Edge) newTunnel(req *request) *tunnel {
-	e.counts.open.Add(1)
+	req.tally.opened(1)
 	return &tunnel{edge: e, guest: req.guest, tally: req.tally, client: newEnd(req.client)}
 }
 
 func (t *tunnel) end() {
-	t.edge.counts.open.Add(-1)
 	t.tally.moved(t.up.Load(), t.down.Load())
+	t.tally.opened(-1)
 }
 
 func (t *tunnel) countUp(n int) {

@@ -283,6 +283,10 @@ func TestStatusSurvivesARestart(t *testing.T) {
 	if err := json.Unmarshal(text, &read); err != nil {
 		t.Fatal(err)
 	}
+	// What was open in the program before has ended with it.
+	host := read.Hosts[metered]
+	host.Open = 3
+	read.Open, read.Hosts[metered] = 3, host
 
 	after := newWorld(t, "", func(e *Edge) { e.Restore(read) })
 	if got, err := json.Marshal(after.Status()); err != nil || !bytes.Equal(got, text) {

@@ -44,6 +44,7 @@ type Status struct {
 
 // HostStatus is the share of one metered host.
 type HostStatus struct {
+	Open int64 `json:"open"` // tunnels and requests that are open now
 	Counts
 	Reasons map[string]uint64 `json:"reasons,omitempty"`
 }
@@ -129,7 +130,7 @@ func (c *counts) resume(s Status, offChain bool) {
 	s.Open = 0 // each that goes on counts itself
 	s.Reasons, s.Hosts = maps.Clone(s.Reasons), maps.Clone(s.Hosts)
 	for name, h := range s.Hosts {
-		h.Reasons = maps.Clone(h.Reasons)
+		h.Open, h.Reasons = 0, maps.Clone(h.Reasons)
 		s.Hosts[name] = h
 	}
 	c.s = s
@@ -160,6 +161,14 @@ func (t tally) share(f func(*HostStatus)) {
 	h := c.s.Hosts[name]
 	f(&h)
 	c.s.Hosts[name] = h
+}
+
+// opened adds n to what is open.
+func (t tally) opened(n int64) {
+	if t.metered {
+		t.share(func(h *HostStatus) { h.Open += n })
+	}
+	t.counts.open.Add(n) // last, so that none open means that all is counted
 }
 
 func (t tally) metering() { t.count(func(c *Counts) { c.Metered++ }, "") }

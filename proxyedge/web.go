@@ -411,7 +411,7 @@ func forwardOf(r *http.Request) *forward {
 // point: a model may think for minutes before its first byte, and a request
 // that was repeated meanwhile would be paid for twice.
 func (x *forward) admit(ctx context.Context) {
-	x.gate.edge.counts.open.Add(1)
+	x.tally.opened(1)
 	e := x.web.edge
 	x.not = &unmetered{reason: ReasonNotMetered}
 	if x.through.passed() {
@@ -457,5 +457,5 @@ func (x *forward) end() {
 		}
 	})
 	x.tally.moved(x.gate.up.Swap(0), x.gate.down.Swap(0))
-	x.web.edge.counts.open.Add(-1)
+	x.tally.opened(-1)
 }
