@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 )
 
 // The seven error classes.
@@ -138,4 +139,16 @@ func statusClass(status int) string {
 		return classUnknown
 	}
 	return ""
+}
+
+// ErrorCodeOf returns the error's code that a response's header names, "" if it
+// names none: of Amazon's errors, the body is a message only. See
+// https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html, "Operation
+// error serialization".
+func ErrorCodeOf(h http.Header) string {
+	code, _, _ := strings.Cut(h.Get("X-Amzn-Errortype"), ":")
+	if !printable(code) {
+		return ""
+	}
+	return strings.Clone(code)
 }

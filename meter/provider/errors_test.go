@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 )
 
@@ -83,6 +84,19 @@ func TestErrorBodies(t *testing.T) {
 		got := p.Result(true)
 		if got.ErrorClass != tt.class || got.ErrorCode != tt.code || got.Usage != nil || got.Complete || got.Reason == "" {
 			t.Errorf("%s %d %s: %+v", tt.format, tt.status, tt.body, got)
+		}
+	}
+}
+
+func TestErrorCodeOf(t *testing.T) {
+	for field, want := range map[string]string{
+		"":                    "",
+		"ThrottlingException": "ThrottlingException",
+		"ValidationException:http://internal.amazon.com/coral/com.amazon.bedrock/": "ValidationException",
+		"\x1b[2J": "",
+	} {
+		if got := ErrorCodeOf(http.Header{"X-Amzn-Errortype": {field}}); got != want {
+			t.Errorf("ErrorCodeOf(%q) = %q, want %q", field, got, want)
 		}
 	}
 }

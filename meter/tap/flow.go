@@ -41,6 +41,7 @@ type head struct {
 	contentType string
 	encoding    []string
 	origin      http.Header // of a request
+	errorCode   string      // of a response
 }
 
 // Request wraps the request's body, whose copy the parser gets before any of
@@ -66,6 +67,7 @@ func (f *Flow) wrap(d *direction, hd *head, status int, h http.Header, body io.R
 	*hd = head{seen: true, status: status, contentType: h.Get("Content-Type"), encoding: h.Values("Content-Encoding")}
 	if d == &f.resp {
 		f.last = time.Since(f.start)
+		hd.errorCode = provider.ErrorCodeOf(h)
 	} else {
 		hd.origin = provider.OriginHeader(h)
 	}

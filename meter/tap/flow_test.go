@@ -112,6 +112,16 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestErrorCodeInHeader: where the body has no code, the header's is kept.
+func TestErrorCodeInHeader(t *testing.T) {
+	for want, kind := range map[string]string{"ThrottlingException": "ThrottlingException:http://example.com/", "": ""} {
+		rec, _ := exchange{status: 429, header: http.Header{"X-Amzn-Errortype": {kind}}, resp: body(`{"message":"m"}`)}.pass(t)
+		if rec.ErrorCode != want || rec.ErrorClass != "rate_limit" {
+			t.Errorf("code %q, class %q, want %q", rec.ErrorCode, rec.ErrorClass, want)
+		}
+	}
+}
+
 // TestEndCountsOnce: the first End counts, and what is read later is the
 // client's alone.
 func TestEndCountsOnce(t *testing.T) {

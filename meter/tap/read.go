@@ -136,6 +136,9 @@ func (r *reading) record(result provider.Result) Record {
 	case r.why != "" && !rec.Complete:
 		rec.Reason = r.why
 	}
+	if rec.HTTPStatus >= 400 && rec.ErrorCode == "" {
+		rec.ErrorCode = r.f.head(&r.f.respHead).errorCode
+	}
 	// A client that left before there was an answer is no error of anybody's.
 	if rec.ErrorClass == "" && (rec.HTTPStatus != 0 || rec.Outcome != ClientAborted) {
 		rec.ErrorClass = provider.ClassifyError(rec.HTTPStatus, rec.ErrorCode, rec.Err)
