@@ -29,7 +29,8 @@ type Edge struct {
 
 	// AllowLocal lets requests in absolute form reach loopback and
 	// link-local addresses. False: they are refused, since a web page's
-	// request may be among them.
+	// request may be among them. Those that go to a metered name over TLS
+	// are not judged by its address.
 	AllowLocal bool
 
 	// Daemon tells where the daemon is now. An error means that none is
