@@ -15,7 +15,8 @@ type Query struct {
 	Since, Until time.Time
 	// Project is a slug, Provider a provider's name; "" means every one.
 	Project, Provider string
-	// Unpriced selects only rows whose cost is not known.
+	// Unpriced selects only rows whose cost is not known. A call that the
+	// provider refused, and that used nothing, is none of them.
 	Unpriced bool
 
 	// Newest makes Rows yield the newest row first, not the oldest.
@@ -27,6 +28,9 @@ type Query struct {
 	// Count look at none of these three.
 	Limit int
 }
+
+// unpriced is the condition of Query.Unpriced and Total.Unpriced.
+const unpriced = "($cost_nano_usd IS NULL AND NOT ($input_tokens IS NULL AND ifnull($http_status, 0) >= 400))"
 
 // where renders the conditions of q.
 func (q Query) where() (conditions []string, args []any) {
@@ -47,7 +51,7 @@ func (q Query) where() (conditions []string, args []any) {
 		add("$provider = ?", q.Provider)
 	}
 	if q.Unpriced {
-		add("$cost_nano_usd IS NULL")
+		add(unpriced)
 	}
 	return conditions, args
 }
@@ -126,7 +130,8 @@ type Total struct {
 	Requests int64
 	// Failed is how many did not end in success.
 	Failed int64
-	// Unpriced is how many have no known cost and so are not in CostNanoUSD.
+	// Unpriced is how many have no known cost and so are not in CostNanoUSD,
+	// without those that the provider refused.
 	Unpriced int64
 	// Incomplete is how many may lack tokens.
 	Incomplete int64

@@ -69,7 +69,10 @@ func TestSelections(t *testing.T) {
 	docs.Project = "docs"
 	free := row("free", 1)
 	free.CostNanoUSD = nil
-	for _, r := range []Row{docs, free, row("shop", 2)} {
+	refused := row("refused", 3)
+	refused.Status, refused.HTTPStatus, refused.CostNanoUSD = "error", ptr(429), nil
+	refused.InputTokens, refused.OutputTokens = nil, nil
+	for _, r := range []Row{docs, free, row("shop", 2), refused} {
 		must(t, l.Finish(r))
 	}
 	must(t, l.Close(t.Context()))
@@ -78,10 +81,10 @@ func TestSelections(t *testing.T) {
 		want []string
 	}{
 		{Query{Provider: "anthropic"}, []string{"docs"}},
-		{Query{Provider: "openai", Project: "shop"}, []string{"free", "shop"}},
+		{Query{Provider: "openai", Project: "shop"}, []string{"free", "shop", "refused"}},
 		{Query{Provider: "openai", Project: "docs"}, nil},
 		{Query{Unpriced: true}, []string{"free"}},
-		{Query{Newest: true, Limit: 2}, []string{"shop", "free"}},
+		{Query{Newest: true, Limit: 2}, []string{"refused", "shop"}},
 	} {
 		if got := ids(readAll(t, dir, c.q)); !slices.Equal(got, c.want) {
 			t.Errorf("%+v gives %v, want %v", c.q, got, c.want)
@@ -89,8 +92,13 @@ func TestSelections(t *testing.T) {
 	}
 	r, err := OpenReader(t.Context(), dir)
 	must(t, err)
-	if n, err := r.Count(t.Context(), Query{Provider: "openai", Limit: 1}); n != 2 || err != nil {
-		t.Errorf("Count = %d, %v; want 2", n, err)
+	if n, err := r.Count(t.Context(), Query{Provider: "openai", Limit: 1}); n != 3 || err != nil {
+		t.Errorf("Count = %d, %v; want 3", n, err)
+	}
+	totals, err := r.Totals(t.Context(), Query{Provider: "openai"}, ByProvider)
+	must(t, err)
+	if len(totals) != 1 || totals[0].Requests != 3 || totals[0].Failed != 1 || totals[0].Unpriced != 1 {
+		t.Errorf("totals %+v", totals)
 	}
 	got, err := r.Row(t.Context(), "docs")
 	must(t, err)
@@ -115,8 +123,8 @@ func TestSelections(t *testing.T) {
 		}
 	}
 	want := []string{
-		" 2026-11-23 anthropic 1", " 2026-11-23 openai 2",
-		"docs claude-sonnet-4-6 anthropic 1", "shop gpt-5 openai 2",
+		" 2026-11-23 anthropic 1", " 2026-11-23 openai 3",
+		"docs claude-sonnet-4-6 anthropic 1", "shop gpt-5 openai 3",
 	}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Errorf("totals (-want +got):\n%s", diff)

@@ -258,7 +258,7 @@ func (v *view) totals(ctx context.Context, q Query, by By) ([]Total, error) {
 	}
 	from, args := v.selectRows(q.where())
 	rows, err := v.db.QueryContext(ctx, "SELECT "+g.key+" AS key, "+g.provider+" AS beside, "+g.project+` AS owner,
-		count(*), sum(status <> 'success'), sum(cost_nano_usd IS NULL), sum(NOT tokens_complete),
+		count(*), sum(status <> 'success'), sum(`+strings.ReplaceAll(unpriced, "$", "")+`), sum(NOT tokens_complete),
 		ifnull(sum(input_tokens), 0), ifnull(sum(output_tokens), 0), ifnull(sum(thinking_tokens), 0),
 		ifnull(sum(cache_read_tokens), 0), ifnull(sum(cache_write_tokens), 0), ifnull(sum(cache_write_1h_tokens), 0),
 		ifnull(sum(cost_nano_usd), 0) AS cost,
