@@ -41,8 +41,8 @@ type LoadOptions struct {
 	// BaseDelay is the first wait; each is twice the one before, up to 2 s,
 	// give or take 10 %. 0 or less: DefaultBaseDelay.
 	BaseDelay time.Duration
-	// Postmortem is a file that gets one JSON line if Load fails; see
-	// [Postmortem]. "": none.
+	// Postmortem is a file that gets one JSON line if Load fails, unless it
+	// was cancelled; see [Postmortem]. "": none.
 	Postmortem string
 	// OnAttempt is told of each bootstrap that failed. Nil: nobody.
 	OnAttempt func(Attempt)
@@ -90,7 +90,8 @@ func (c *Client) Load(ctx context.Context, d DomainTarget, path string, o LoadOp
 	err = l.run(ctx)
 	if err != nil {
 		err = fmt.Errorf("load %s: %w", l.job.Label, err)
-		if o.Postmortem != "" {
+		// A caller who has changed his mind has met no failure.
+		if o.Postmortem != "" && !errors.Is(ctx.Err(), context.Canceled) {
 			err = errors.Join(err, l.postmortem(ctx).append(ctx, o.Postmortem))
 		}
 	}

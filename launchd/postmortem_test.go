@@ -2,6 +2,7 @@ package launchd_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -161,5 +162,23 @@ func TestPostmortemOfAHungLaunchctl(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A caller that gives up, as after Ctrl-C, has met no failure.
+func TestNoPostmortemOfACancelledLoad(t *testing.T) {
+	plist := writePlist(t, nil)
+	path := filepath.Join(t.TempDir(), "p.jsonl")
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &standIn{t: t, answers: map[string]func() launchd.Output{"bootstrap": func() launchd.Output {
+		cancel()
+		return exit(5, "Bootstrap failed: 5: Input/output error")
+	}}}
+	_, err := s.client().Load(ctx, domain, plist, launchd.LoadOptions{Postmortem: path})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a post-mortem: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func (p *Patient) prices(context.Context) Finding {
 // recent is how long a post-mortem is worth a look.
 const recent = 24 * time.Hour
 
-func (p *Patient) postmortems(context.Context) Finding {
+func (p *Patient) postmortems(ctx context.Context) Finding {
 	path := p.Paths.Postmortem()
 	data, err := os.ReadFile(path)
 	if err != nil || len(bytes.TrimSpace(data)) == 0 {
@@ -70,6 +70,9 @@ func (p *Patient) postmortems(context.Context) Finding {
 	}
 	if p.Now().Sub(last.Time) > recent {
 		return ok(fmt.Sprintf("%d, the last at %s", len(lines), last.Time.UTC().Format(time.RFC3339)))
+	}
+	if svc, err := p.look(ctx, last.Label); err == nil && svc != nil && svc.PID != 0 {
+		return ok(fmt.Sprintf("%d, the last of %s, which runs now", len(lines), last.Label))
 	}
 	reason := ""
 	if n := len(last.Attempts); n > 0 {
