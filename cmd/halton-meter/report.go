@@ -89,13 +89,21 @@ func printReport(w io.Writer, since, now time.Time, groups []ledger.By, tables m
 				key = "(none)"
 			}
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", key, grouped(t.Requests),
-				grouped(allInput(t)), grouped(t.CacheReadTokens), grouped(t.OutputTokens), grouped(t.Unpriced), dollars(t.CostNanoUSD)+mark(t))
+				grouped(allInput(t)), grouped(t.CacheReadTokens), grouped(t.OutputTokens), grouped(t.Unpriced), cost(t)+mark(t))
 		}
 		if err := tw.Flush(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cost is what a group cost. One of which no cost is known is not free.
+func cost(t ledger.Total) string {
+	if t.Unpriced > 0 && t.CostNanoUSD == 0 {
+		return "unknown"
+	}
+	return dollars(t.CostNanoUSD)
 }
 
 // mark is put behind the cost of a group that providers say cost otherwise.
