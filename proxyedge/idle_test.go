@@ -10,12 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // quiet is an edge in front of an origin, or a daemon, that answers each
 // connection once and then holds it without a goroutine or a buffer of its
 // own, so that what is measured is the edge's.
-func quiet(tb testing.TB, chained bool) (addr string) {
+func quiet(tb testing.TB, chained bool, adjust func(*Edge)) (addr string) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
@@ -67,9 +68,13 @@ func quiet(tb testing.TB, chained bool) (addr string) {
 		}
 		serving.Go(func() { accept(ctx, far, slog.New(slog.DiscardHandler), hold) })
 	}
+	adjust(edge)
 	serving.Go(func() { edge.Serve(ctx, port) })
 	return port.Addr().String()
 }
+
+// awake keeps tunnels from sleeping while a test lasts.
+func awake(e *Edge) { e.lull = time.Hour }
 
 // openTunnel opens a tunnel and waits for its first bytes to come back.
 func openTunnel(tb testing.TB, addr string) net.Conn {
@@ -103,7 +108,7 @@ func TestIdleTunnelsOwnNoBuffers(t *testing.T) {
 	const tunnels, limit = 200, 16 << 10
 	for name, chained := range map[string]bool{"direct": false, "chained": true} {
 		t.Run(name, func(t *testing.T) {
-			addr := quiet(t, chained)
+			addr := quiet(t, chained, awake)
 			openTunnel(t, addr).Close()
 			before, fdsBefore := heap(), descriptors()
 			conns := make([]net.Conn, tunnels)
@@ -144,7 +149,7 @@ func TestCommittedTunnelsKeepNothing(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	addr := quiet(t, true)
+	addr := quiet(t, true, awake)
 	openTunnel(t, addr).Close()
 	before := alive()
 	for range tunnels {
@@ -168,7 +173,7 @@ func TestCommittedTunnelsKeepNothing(t *testing.T) {
 func BenchmarkTunnelSetup(b *testing.B) {
 	for name, chained := range map[string]bool{"direct": false, "chained": true} {
 		b.Run(name, func(b *testing.B) {
-			addr := quiet(b, chained)
+			addr := quiet(b, chained, awake)
 			for b.Loop() {
 				openTunnel(b, addr).Close()
 			}
@@ -180,13 +185,15 @@ func BenchmarkIdleTunnel(b *testing.B) {
 	for name, chained := range map[string]bool{"direct": false, "chained": true} {
 		b.Run(name, func(b *testing.B) {
 			const tunnels = 500
-			addr := quiet(b, chained)
+			var edge *Edge
+			addr := quiet(b, chained, func(e *Edge) { e.lull, edge = time.Millisecond, e })
 			for b.Loop() {
 				before := heap()
 				conns := make([]net.Conn, tunnels)
 				for i := range conns {
 					conns[i] = openTunnel(b, addr)
 				}
+				edge.waitAsleep(b, tunnels)
 				b.ReportMetric((float64(heap())-float64(before))/tunnels, "B/tunnel")
 				for _, conn := range conns {
 					conn.Close()

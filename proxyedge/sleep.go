@@ -47,6 +47,8 @@ type polling struct {
 	quit, stop *os.File // a pipe: its end ends the work
 	quitFD     int
 	done       chan struct{}
+
+	proved bool // under the sleepers' mutex: it has told of the pipe
 }
 
 // open keeps the poller, once there is one, until close is called.
@@ -145,7 +147,7 @@ func (s *sleepers) look() {
 func (s *sleepers) put(ctx context.Context, t *tunnel) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ctx.Err() != nil || !s.start() {
+	if ctx.Err() != nil || !s.start() || !s.polling.proved {
 		return false
 	}
 	for i, conn := range []handle{t.client.conn.(*net.TCPConn), t.far.conn.(*net.TCPConn)} {
@@ -196,8 +198,11 @@ func (s *sleepers) wakeAll() {
 
 // start has the poller at work. The caller holds mu.
 func (s *sleepers) start() bool {
-	if s.polling != nil || s.broken || s.serving == 0 {
-		return s.polling != nil && !s.broken
+	if s.broken || s.serving == 0 {
+		return false
+	}
+	if s.polling != nil {
+		return true
 	}
 	p, err := newPolling()
 	if err != nil {
@@ -227,12 +232,29 @@ func newPolling() (*polling, error) {
 		return nil, err
 	}
 	p := &polling{poller: poller, quit: quit, stop: stop, done: make(chan struct{})}
-	if err := control(quit, func(fd int) error { p.quitFD = fd; return poller.arm(fd) }); err != nil {
+	err = control(quit, func(fd int) error { p.quitFD = fd; return poller.arm(fd) })
+	if err == nil {
+		_, err = stop.Write([]byte{0})
+	}
+	if err != nil {
 		stop.Close()
 		p.close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// prove waits for the poller to tell of the byte in the pipe, and arms the
+// pipe for its end. A tunnel that nobody wakes would hang: better none sleeps
+// than one in a poller that is not known to tell anything.
+func (p *polling) prove() error {
+	if _, err := p.poller.wait(nil); err != nil {
+		return err
+	}
+	if _, err := p.quit.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	return p.poller.arm(p.quitFD)
 }
 
 func (p *polling) close() {
@@ -244,10 +266,15 @@ func (p *polling) close() {
 func (s *sleepers) poll(p *polling) {
 	defer close(p.done)
 	defer p.close()
-	var ready []int
-	for {
-		var err error
-		if ready, err = p.poller.wait(ready[:0]); err != nil {
+	err := p.prove()
+	s.mu.Lock()
+	p.proved = err == nil
+	s.mu.Unlock()
+	for ready := []int(nil); ; {
+		if err == nil {
+			ready, err = p.poller.wait(ready[:0])
+		}
+		if err != nil {
 			s.mu.Lock()
 			s.fail(err)
 			s.mu.Unlock()

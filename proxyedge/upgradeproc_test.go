@@ -46,6 +46,7 @@ type edgeAnswer struct {
 	Addr            string
 	Status          Status
 	Descriptors     int
+	Asleep          int
 	OfAChild        string
 }
 
@@ -79,6 +80,7 @@ func edgeMain(settings string) error {
 			return new(net.Dialer).DialContext(ctx, network, s.Origin)
 		},
 		ProofTimeout: time.Minute, CommitTimeout: time.Minute, Grace: -1,
+		lull: time.Millisecond,
 	}
 	edge.Resume(in)
 	go edge.Serve(context.Background(), ln)
@@ -88,7 +90,7 @@ func edgeMain(settings string) error {
 		if err != nil {
 			answer.Error = err.Error()
 		}
-		answer.Status, answer.Descriptors = edge.Status(), descriptors()
+		answer.Status, answer.Descriptors, answer.Asleep = edge.Status(), descriptors(), edge.asleep()
 		return json.NewEncoder(os.Stdout).Encode(answer)
 	}
 	if err := tell(nil); err != nil {
