@@ -50,7 +50,7 @@ func (p *anthropicMessages) Request(body []byte) {
 
 // Event implements Parser.
 func (p *anthropicMessages) Event(name string, data []byte) {
-	switch cmp.Or(name, text(member(data, "type"))) {
+	switch eventKind(name, data) {
 	case "message_start":
 		p.start(member(data, "message"))
 	case "content_block_start":

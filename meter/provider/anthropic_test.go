@@ -69,6 +69,12 @@ func TestAnthropicRules(t *testing.T) {
 			want:     with(func(u *Usage) { u.Output = 25 }),
 		},
 		{
+			name:     "the data say what an event is where its name does not",
+			rule:     "html.spec.whatwg.org/multipage/server-sent-events.html: an event without a name is a message",
+			response: "event: message\ndata: " + aStart + "\n\nevent: message\ndata: " + `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":25}}` + "\n\ndata: " + aStop + "\n\n",
+			want:     with(func(u *Usage) { u.Output = 25 }),
+		},
+		{
 			name:     "a delta without input keeps the start's",
 			rule:     "older recorded streams name only output_tokens in the delta",
 			response: sse(aStart, `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":null,"output_tokens":25}}`, aStop),

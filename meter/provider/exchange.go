@@ -67,6 +67,17 @@ func (x *exchange) readError(status int, body []byte) {
 	}
 }
 
+// eventKind is what an event of a stream is: its name, or the type that its
+// data repeat, where a relay has dropped the names. An event without a name is
+// a "message" (https://html.spec.whatwg.org/multipage/server-sent-events.html),
+// and some relays write that.
+func eventKind(name string, data []byte) string {
+	if name == "" || name == "message" {
+		return text(member(data, "type"))
+	}
+	return name
+}
+
 // fail notes the error object e, which may be anything else, or nil.
 func (x *exchange) fail(status int, e []byte) {
 	// Google has a number as the code, and the name of the error as the status.

@@ -69,7 +69,7 @@ func (p *openaiChat) Body(status int, body []byte) {
 // whole.
 func (p *openaiChat) readObject(status int, object []byte) bool {
 	choices, named := false, false
-	var usage, extension []byte
+	var usage, extension, inChoice []byte
 	whole := fields(object, func(key, value []byte) {
 		switch string(key) {
 		case "id":
@@ -81,8 +81,11 @@ func (p *openaiChat) readObject(status int, object []byte) bool {
 		case "choices":
 			elements(value, func(choice []byte) {
 				choices = true
-				reason := member(choice, "finish_reason")
-				p.finished = p.finished || reason != nil && !isNull(reason)
+				if reason := member(choice, "finish_reason"); reason != nil && !isNull(reason) {
+					p.finished = true
+					// Moonshot's streams tell it there.
+					inChoice = member(choice, "usage")
+				}
 				elements(member(member(choice, "message"), "executed_tools"), p.readTool)
 			})
 		case "usage":
@@ -102,6 +105,9 @@ func (p *openaiChat) readObject(status int, object []byte) bool {
 		// level if asked: it is the same usage.
 		usage = member(extension, "usage")
 		p.readTurns(member(extension, "usage_breakdown"))
+	}
+	if usage == nil || isNull(usage) {
+		usage = inChoice
 	}
 	if usage != nil && !isNull(usage) {
 		named = p.readUsage(usage)

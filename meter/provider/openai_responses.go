@@ -35,7 +35,7 @@ func (p *openaiResponses) Request(body []byte) { p.readRequest(body, nil) }
 
 // Event implements Parser.
 func (p *openaiResponses) Event(name string, data []byte) {
-	switch kind := cmp.Or(name, text(member(data, "type"))); kind {
+	switch eventKind(name, data) {
 	case "response.created", "response.queued", "response.in_progress":
 		p.stream = true
 		if !p.ended {

@@ -53,6 +53,13 @@ func TestOpenAIRules(t *testing.T) {
 			want:     &Usage{Input: 6, CacheRead: 4, Output: 5},
 		},
 		{
+			name:     "a stream's usage in its last choice",
+			rule:     "platform.moonshot.ai/docs/api/chat: the usage is in the choice that ends",
+			format:   FormatOpenAIChat,
+			response: sse(chunk, `{"choices":[{"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":10,"completion_tokens":5,"cached_tokens":4}}]}`, `[DONE]`),
+			want:     &Usage{Input: 6, CacheRead: 4, Output: 5},
+		},
+		{
 			name:     "reasoning is inside the output",
 			rule:     "OpenAI 70 of 70 recordings; tokscale#1142: billed twice",
 			format:   FormatOpenAIChat,
