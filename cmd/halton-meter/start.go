@@ -36,7 +36,11 @@ In a shell's start-up file, such as ~/.zshrc, it takes a few milliseconds when a
 func (c startCmd) Run(ctx context.Context, a *app) error {
 	s := &starting{app: a, quiet: c.Quiet, budget: healthBudget, steps: term.NewSteps(os.Stdout, len("watchdog registered"))}
 	if c.Quiet {
+		// From here on, not from the kickstart: a login waits for all of it.
 		s.budget = quietBudget
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, quietBudget, fmt.Errorf("it takes longer than %s; halton-meter status tells how it goes on", quietBudget))
+		defer cancel()
 	}
 	err := s.run(ctx)
 	if !c.Quiet {
@@ -44,6 +48,9 @@ func (c startCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = context.Cause(ctx)
+		}
 		fmt.Fprintf(os.Stderr, "halton-meter: not metering: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
 		return &failure{err: err, code: exitFailed, silent: true}
 	}
