@@ -130,7 +130,7 @@ func (x *exchange) close() {
 	}
 	if outcome == tap.UpstreamFailed {
 		x.i.counts.failed.Add(1)
-		x.i.Logger.Info("capture.exchange.failed", "host", x.tunnel.chain.Host, "error", err)
+		x.i.Logger.Info("capture.exchange.failed", "host", x.tunnel.chain.Host, "error", unquoted(err))
 	}
 	if x.socket != nil {
 		x.i.drain.removeSocket(x.socket)
@@ -144,6 +144,20 @@ func (x *exchange) close() {
 		}
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// unquoted is an error's text up to what net/http quotes of a response that it
+// does not understand: a header, or the body behind one that was too short.
+func unquoted(err error) string {
+	if err == nil {
+		return ""
+	}
+	text, _, _ := strings.Cut(err.Error(), `"`)
+	// net/textproto quotes with no sign of it.
+	if before, _, ok := strings.Cut(text, "malformed MIME header"); ok {
+		return before + "malformed MIME header"
+	}
+	return text
 }
 
 // broke notes what broke first: the rest follows from it. When the client
@@ -214,6 +228,12 @@ func (x *exchange) answered(res *http.Response) error {
 		// Cloudflare judges the TLS client, and the client's own may please it.
 		x.i.distrust(x.tunnel.chain.Host, reasonChallenged, nil)
 		res.Header.Set("Connection", "close")
+	}
+	if res.StatusCode == http.StatusNotModified {
+		// Its Content-Length is that of the body which it has not (RFC 9110,
+		// section 8.6), and which net/http would miss in HTTP/2.
+		res.Body.Close()
+		res.Body = http.NoBody
 	}
 	if res.Body != http.NoBody {
 		res.Body = &watched{res.Body, x.upstreamEnded}

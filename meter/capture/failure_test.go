@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,6 +21,25 @@ import (
 )
 
 var testChain = proxyedge.Chain{Host: testHost, Port: 443}
+
+// TestErrorOfBrokenResponse: what a provider sent is not in an error's text.
+func TestErrorOfBrokenResponse(t *testing.T) {
+	const secret, ok = "SECRET", "HTTP/1.1 200 OK\r\n"
+	for _, sent := range []string{
+		secret + "\r\n\r\n", "HTTP/" + secret + " 200 OK\r\n\r\n", "HTTP/1.1 " + secret + "\r\n\r\n",
+		ok + secret + "\r\n\r\n", ok + " " + secret + ": 1\r\n\r\n",
+		ok + "X: 1\r\n" + secret + "\x00\r\n\r\n", ok + "Content-Length: " + secret + "\r\n\r\n",
+		ok + "Content-Length: 1\r\nContent-Length: 2" + secret + "\r\n\r\n", ok + "Transfer-Encoding: " + secret + "\r\n\r\n",
+		ok + "Transfer-Encoding: chunked\r\nTrailer: Content-Length, " + secret + "\r\n\r\n",
+	} {
+		_, err := http.ReadResponse(bufio.NewReader(strings.NewReader(sent)), nil)
+		if err == nil {
+			t.Errorf("%q: no error", sent)
+		} else if text := unquoted(fmt.Errorf("net/http: %w", err)); strings.Contains(text, secret) || text == "" {
+			t.Errorf("%q: %s", sent, text)
+		}
+	}
+}
 
 // TestUnverifiedProvider: no certificate that does not verify is talked to.
 func TestUnverifiedProvider(t *testing.T) {

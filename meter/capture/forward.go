@@ -99,6 +99,10 @@ func rewrite(r *httputil.ProxyRequest) {
 	body := r.In.Body
 	if r.Out.Body == nil {
 		body = nil
+		if r.In.Header.Get("Content-Length") == "0" {
+			// Else the transport says so with POST, PUT and PATCH only.
+			r.Out.Body, r.Out.TransferEncoding = http.NoBody, []string{"identity"}
+		}
 	}
 	body = x.askForUsage(r, body)
 	if x.flow != nil {

@@ -203,6 +203,7 @@ func TestRequestHead(t *testing.T) {
 			"Te: trailers\r\nUser-Agent: x/1\r\nX-Api-Key: k" + end, ""},
 		{"method", "PURGE /v1 HTTP/1.1\r\nHost: api.openai.com" + end, ""},
 		{"empty post", "POST /v1 HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 0" + end, ""},
+		{"empty delete", "DELETE /v1/files/x HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 0" + end, ""},
 		{"ours stay here", "GET /v1 HTTP/1.1\r\nHost: api.openai.com\r\nHalton-Client: 1\r\nhalton-x: 2" + end,
 			"GET /v1 HTTP/1.1\r\nHost: api.openai.com" + end},
 		{"connection's own", "GET /v1 HTTP/1.1\r\nHost: api.openai.com\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nProxy-Authorization: Basic eA==" + end,
@@ -270,6 +271,25 @@ func TestResponse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNotModified: a response without a body may have the length of one.
+func TestNotModified(t *testing.T) {
+	each(t, func(t *testing.T, major int) {
+		r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Etag", "x")
+			w.Header().Set("Content-Length", "99")
+			w.WriteHeader(http.StatusNotModified)
+		})
+		res, err := r.client(t, major).Do(newRequest(t, "GET", "/v1/models", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusNotModified || res.Header.Get("Etag") != "x" {
+			t.Errorf("%s %v", res.Status, res.Header)
+		}
+	})
 }
 
 // canonical sorts the fields of each head in a message, whose order net/http
