@@ -14,6 +14,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -66,6 +68,9 @@ type grammar struct {
 func main() {
 	// The built-in launchd starts this program to become each of its jobs.
 	emulator.XPCProxy()
+	// All of ours is logged with log/slog. Here writes net/http, and quotes what
+	// a provider sent unasked.
+	log.SetOutput(io.Discard)
 	os.Exit(run(os.Args[1:]))
 }
 

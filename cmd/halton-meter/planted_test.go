@@ -34,6 +34,8 @@ var planted = map[string]string{
 	"a trailer":                "PLANTED-trailer",
 	"a body that is not coded": "PLANTED-garbage",
 	"a tool's arguments":       "PLANTED-arguments",
+	"what nobody asked for":    "PLANTED-unasked",
+	"a broken response's head": "PLANTED-broken",
 }
 
 // talkative is a provider that repeats secrets in every way that it can.
@@ -57,6 +59,10 @@ func talkative(release <-chan struct{}) http.HandlerFunc {
 			z := gzip.NewWriter(w)
 			io.WriteString(z, answer)
 			z.Close()
+		case "unasked":
+			hijacked(w, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"+planted["what nobody asked for"])
+		case "broken":
+			hijacked(w, "HTTP/1.1 200 OK\r\n"+planted["a broken response's head"]+"\r\n\r\n")
 		case "cut":
 			w.Header().Set("Content-Length", "100000")
 			io.WriteString(w, answer)
@@ -81,6 +87,16 @@ func talkative(release <-chan struct{}) http.HandlerFunc {
 			io.WriteString(w, answer)
 		}
 	}
+}
+
+// hijacked answers with text, however wrong that is.
+func hijacked(w http.ResponseWriter, text string) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err) // HTTP/2
+	}
+	defer conn.Close()
+	io.WriteString(conn, text)
 }
 
 // say sends a request that is full of secrets to base, and returns the answer.
@@ -126,6 +142,12 @@ func TestNoSecretIsStored(t *testing.T) {
 		t.Helper()
 		exchanges++
 		resp, err := say(t.Context(), c, base, how)
+		if how == "broken" {
+			if err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK {
+				t.Errorf("%s: %s", how, resp.Status)
+			}
+			return
+		}
 		if err != nil {
 			t.Errorf("%s: %v", how, err)
 			return
@@ -139,6 +161,9 @@ func TestNoSecretIsStored(t *testing.T) {
 		speak(client, provider, how)
 		speak(direct, edge+"/anthropic", how)
 		speak(direct, edge+"/p/shop/anthropic", how)
+	}
+	for _, how := range []string{"unasked", "broken"} { // in HTTP/1
+		speak(direct, edge+"/anthropic", how)
 	}
 	speak(client, "http://api.anthropic.com", "ok") // plain
 
