@@ -43,9 +43,9 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 		fmt.Println(proxyedge.HandoverVersion)
 		return nil
 	}
-	// Thousands of idle tunnels are mostly stacks, which count towards how much
-	// garbage may lie about, and the edge makes little of it: to collect more
-	// often costs next to nothing and saves half a kilobyte for each tunnel.
+	// Thousands of tunnels are mostly stacks until they fall silent, and stacks
+	// count towards how much garbage may lie about. The edge makes little of it:
+	// to collect more often costs next to nothing.
 	debug.SetGCPercent(20)
 	own, ownErr := edgectl.OwnProgramID()
 	cleanEnvironment(a.paths)
