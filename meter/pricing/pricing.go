@@ -52,6 +52,10 @@
 //     them.
 //   - A model that is billed by hours, pages or the request beside its tokens is
 //     unknown, as the usage does not count them.
+//   - Images or video that the usage does not tell apart, where the model has a
+//     price for them, are unknown; calcPrice charges them as text.
+//   - Searches that stand in an answer's output and not in its usage, as OpenAI's
+//     do, are charged; calcPrice is not told of them.
 //   - An entry that lists no price at all is free only if the model's name ends
 //     in ":free"; for calcPrice it always is.
 //   - Names that an entry fits only because it is broad are unknown: its text may
