@@ -12,6 +12,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
 const (
@@ -157,7 +158,11 @@ func (s *starting) setUp(ctx context.Context) error {
 			return err
 		}
 		if err := agents.EnsureBundle(s.paths, conf, os.Getenv); err != nil {
-			return s.failedWith("trust bundle", err, "mend [upstream] ca_file in "+s.paths.Config()+", then halton-meter start")
+			hint := "mend [upstream] ca_file in " + s.paths.Config() + ", then halton-meter start"
+			if errors.Is(err, ca.ErrKeyExposed) {
+				hint = "halton-meter doctor"
+			}
+			return s.failedWith("trust bundle", err, hint)
 		}
 		return nil
 	}

@@ -151,3 +151,15 @@ func TestACorruptLedgerIsTold(t *testing.T) {
 		t.Errorf("%d rows in the new ledger", len(rows))
 	}
 }
+
+// A root's key that others can read is no fault of the configuration.
+func TestStartWithAnExposedKey(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.installed()
+	m.chmod(filepath.Join(m.paths().CA(), "ca-key.pem"), 0o644)
+	r := m.must(exitFailed, "start")
+	if !strings.Contains(r.err, "hint: halton-meter doctor") || !strings.Contains(r.err, "chmod 600") {
+		t.Errorf("start says %q", r.err)
+	}
+}
