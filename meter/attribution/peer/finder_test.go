@@ -136,16 +136,19 @@ func TestEditor(t *testing.T) {
 		"some": {[]string{"--folder-uri=file:///work/my%20shop"}, "VSCODE_WORKSPACE_LABEL=shop", "/work/my shop", "shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ln, _ := listen(t)
+			ln, server := listen(t)
 			// The shell stands for the editor: it has its arguments, and the
 			// tool as its child.
 			cmd := exec.Command("/bin/sh", append([]string{"-c", `"$TOOL" <&0; exit $?`, "editor"}, tt.args...)...)
 			cmd.Dir = t.TempDir()
 			cmd.Env = []string{clientOf + "=" + ln.Addr().String(), "TOOL=" + os.Args[0], tt.env}
 			tool := attend(t, ln, cmd)
-			got, err := peer.Find(tool.addr)
-			if err != nil {
-				t.Fatal(err)
+			// Without the server all connections of the machine would be read, and
+			// while others come and go the kernel's list may leave one out.
+			found, err := (&peer.Finder{Server: server}).Find(tool.addr)
+			got, ok := found[tool.addr]
+			if err != nil || !ok {
+				t.Fatalf("%v, %v", found, err)
 			}
 			if got.PID == cmd.Process.Pid || got.Workspace != tt.workspace || got.Label != tt.name {
 				t.Errorf("got %+v, want workspace %q and label %q", got, tt.workspace, tt.name)
