@@ -118,7 +118,7 @@ func toInt(v any) (int, bool) {
 	case int64:
 		return int(n), int64(int(n)) == n
 	case uint64:
-		return int(n), n <= math.MaxInt //nolint:gosec // the second value says whether it fits
+		return int(n), n <= math.MaxInt // the second value says whether it fits
 	}
 	return 0, false
 }

@@ -29,7 +29,7 @@ func (l *Listing) LastExit() (status int, ok bool) {
 	if l.LastExitStatus == nil {
 		return 0, false
 	}
-	w := syscall.WaitStatus(*l.LastExitStatus) //nolint:gosec // number takes 31 bits
+	w := syscall.WaitStatus(*l.LastExitStatus) // number takes 31 bits
 	switch {
 	case w.Exited():
 		return w.ExitStatus(), true

@@ -114,7 +114,7 @@ func guardBinary(data []byte) error {
 	end := data[len(data)-trailer:]
 	count, top, table := binary.BigEndian.Uint64(end[8:]), binary.BigEndian.Uint64(end[16:]), binary.BigEndian.Uint64(end[24:])
 	g := binaryGuard{offSize: int(end[6]), refSize: int(end[7]), seen: map[uint64]extent{}}
-	body := uint64(len(data) - trailer) //nolint:gosec // at least header and 1, as checked above
+	body := uint64(len(data) - trailer) // at least header and 1, as checked above
 	if g.offSize < 1 || g.offSize > 8 || g.refSize < 1 || g.refSize > 8 ||
 		table < header || table > body || count > body || count*uint64(g.offSize) > body-table {
 		return errCorrupt
@@ -133,7 +133,7 @@ func (g *binaryGuard) measure(ref uint64, depth int) (extent, error) {
 		return e, errTooDeep
 	case ok:
 		return e, nil
-	case ref >= uint64(len(g.table)/g.offSize): //nolint:gosec // a length
+	case ref >= uint64(len(g.table)/g.offSize): // a length
 		return e, errCorrupt
 	}
 	g.seen[ref] = extent{open: true}
@@ -175,9 +175,9 @@ func (g *binaryGuard) object(off uint64) (size int, refs []byte, err error) {
 	case 0x6:
 		unit = 2
 	case 0xA:
-		unit = uint64(g.refSize) //nolint:gosec // 1 to 8, see guardBinary
+		unit = uint64(g.refSize) // 1 to 8, see guardBinary
 	case 0xD:
-		unit = 2 * uint64(g.refSize) //nolint:gosec // as above
+		unit = 2 * uint64(g.refSize) // as above
 	default:
 		return 0, nil, nil
 	}

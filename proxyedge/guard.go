@@ -178,7 +178,7 @@ type controlFunc = func(ctx context.Context, network, address string, c syscall.
 
 // guarded lets the dialers judge the addresses that they resolve.
 func (e *Edge) guarded(ctx context.Context) context.Context {
-	return context.WithValue(ctx, controlKey{}, controlFunc(e.guard.control))
+	return context.WithValue(ctx, controlKey{}, e.guard.control)
 }
 
 // dialGuarded is the dialer of every direct path.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -73,10 +74,8 @@ func (a *app) installedMode() string {
 	case there(a.paths.AppsManaged()):
 		return agents.ModeApps
 	}
-	for _, path := range append(a.plists(), a.paths.Program(), a.paths.EdgeKey()) {
-		if there(path) {
-			return agents.ModeEnvOnly
-		}
+	if slices.ContainsFunc(append(a.plists(), a.paths.Program(), a.paths.EdgeKey()), there) {
+		return agents.ModeEnvOnly
 	}
 	return ""
 }

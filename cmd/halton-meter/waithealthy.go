@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -72,14 +73,14 @@ func (s *starting) daemonEnded(ctx context.Context) string {
 func (s *starting) lastWords(kicked time.Time) string {
 	path := s.paths.Log(agents.Daemon, "err")
 	lines := bytes.Split(tail(path, 16<<10), []byte("\n"))
-	for i := len(lines) - 1; i >= 0; i-- {
+	for _, last := range slices.Backward(lines) {
 		var line struct {
 			Time   time.Time
 			Event  string
 			Error  string
 			Reason string
 		}
-		if json.Unmarshal(lines[i], &line) != nil {
+		if json.Unmarshal(last, &line) != nil {
 			continue
 		}
 		// The log's times are cut to less than the kick's.

@@ -234,7 +234,6 @@ func (s *socket) pending() bool {
 }
 
 func readable(fd uintptr) bool {
-	//nolint:gosec // descriptors are small numbers
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, 0)

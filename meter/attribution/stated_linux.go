@@ -17,5 +17,5 @@ var notForFiles = []int64{
 // names in.
 func ordinary(dir string) bool {
 	var fs unix.Statfs_t
-	return unix.Statfs(dir, &fs) == nil && !slices.Contains(notForFiles, int64(fs.Type))
+	return unix.Statfs(dir, &fs) == nil && !slices.Contains(notForFiles, int64(fs.Type)) //nolint:unconvert // the types differ between machines
 }

@@ -75,6 +75,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http/httputil"
 	"sync"
@@ -185,9 +186,7 @@ func (i *Interceptor) Counters() Counters {
 	}
 	i.counts.mu.Lock()
 	defer i.counts.mu.Unlock()
-	for reason, n := range i.counts.tunneled {
-		c.Tunneled[reason] = n
-	}
+	maps.Copy(c.Tunneled, i.counts.tunneled)
 	return c
 }
 

@@ -30,10 +30,14 @@ func TestBlindTunnel(t *testing.T) {
 	}{
 		{reason: "sni", client: &tls.Config{ServerName: "public.example"}},
 		{reason: "protocol", client: &tls.Config{ServerName: testHost, NextProtos: []string{"acme-tls/1"}}},
-		{reason: "protocol", client: &tls.Config{ServerName: testHost, MaxVersion: tls.VersionTLS12,
-			CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}},
-		{reason: "unmetered", client: &tls.Config{ServerName: testHost},
-			set: func(r *rig) { r.Metered = func(string, int) bool { return false } }},
+		{reason: "protocol", client: &tls.Config{
+			ServerName: testHost, MaxVersion: tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256},
+		}},
+		{
+			reason: "unmetered", client: &tls.Config{ServerName: testHost},
+			set: func(r *rig) { r.Metered = func(string, int) bool { return false } },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
@@ -230,13 +234,15 @@ func refuseInClear(t *testing.T, addr string, description byte) {
 		t.Fatal(err)
 	}
 	m := &mute{Conn: conn}
-	client := tls.Client(m, &tls.Config{ServerName: testHost, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13,
+	client := tls.Client(m, &tls.Config{
+		ServerName: testHost, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13,
 		VerifyConnection: func(tls.ConnectionState) error {
 			m.closed = true
 			// The first record is for middleboxes (RFC 8446, appendix D.4).
 			_, err := conn.Write([]byte{20, 3, 3, 0, 1, 1, 21, 3, 3, 0, 2, 2, description})
 			return errors.Join(err, errors.New("not trusted"))
-		}})
+		},
+	})
 	if client.Handshake() == nil {
 		t.Error("the handshake succeeded")
 	}

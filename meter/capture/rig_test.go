@@ -124,8 +124,10 @@ func (r *rig) listen(t *testing.T) {
 			if err != nil {
 				return
 			}
-			c := proxyedge.Chain{Host: testHost, Port: 443, User: "acme",
-				Client: netip.MustParseAddrPort("127.0.0.1:54321")}
+			c := proxyedge.Chain{
+				Host: testHost, Port: 443, User: "acme",
+				Client: netip.MustParseAddrPort("127.0.0.1:54321"),
+			}
 			serving.Go(func() { r.Handle(t.Context(), conn, c) })
 		}
 	})

@@ -56,7 +56,7 @@ func (l *Ledger) tidy() {
 		l.log.Error("ledger.journal.deleted", "path", j.dir)
 		l.disown()
 		j.pieces = nil
-		j.retest()
+		_ = j.retest() // j.err keeps it
 	} else if j.err != nil && j.retest() == nil {
 		l.log.Info("ledger.journal.recovered")
 	}

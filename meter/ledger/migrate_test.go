@@ -123,11 +123,11 @@ func TestNewerSchemaIsRefusedAndJournaled(t *testing.T) {
 	path := filepath.Join(dir, "db.sqlite")
 	steps, err := migrations()
 	must(t, err)
-	db, err := testDatabase(t, path, append(steps, "CREATE TABLE future (x) STRICT", "SELECT 1"))
+	_, err = testDatabase(t, path, append(steps, "CREATE TABLE future (x) STRICT", "SELECT 1"))
 	if err == nil {
 		t.Fatal("a column without a type in a STRICT table")
 	}
-	db, err = testDatabase(t, path, append(steps, "CREATE TABLE future (x TEXT) STRICT"))
+	db, err := testDatabase(t, path, append(steps, "CREATE TABLE future (x TEXT) STRICT"))
 	must(t, err)
 	must(t, db.close())
 

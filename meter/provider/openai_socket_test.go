@@ -76,26 +76,46 @@ func TestResponsesSocket(t *testing.T) {
 		want  []string
 	}{
 		{"one", []string{ask, created("r1"), delta, completed("r1")}, []string{"r1 gpt-5-2026 100+3"}},
-		{"one after the other", []string{ask, created("r1"), completed("r1"), ask, created("r2"), completed("r2")},
-			[]string{"r1 gpt-5-2026 100+3", "r2 gpt-5-2026 100+3"}},
-		{"asked ahead", []string{ask, ask, created("r1"), completed("r1"), created("r2")},
-			[]string{"r1 gpt-5-2026 100+3", "r2 gpt-5-2026 incomplete"}},
-		{"two at once", []string{ask, ask, created("r1"), created("r2"), completed("r2"), completed("r1")},
-			[]string{"r2 gpt-5-2026 100+3", "r1 gpt-5-2026 100+3"}},
+		{
+			"one after the other",
+			[]string{ask, created("r1"), completed("r1"), ask, created("r2"), completed("r2")},
+			[]string{"r1 gpt-5-2026 100+3", "r2 gpt-5-2026 100+3"},
+		},
+		{
+			"asked ahead",
+			[]string{ask, ask, created("r1"), completed("r1"), created("r2")},
+			[]string{"r1 gpt-5-2026 100+3", "r2 gpt-5-2026 incomplete"},
+		},
+		{
+			"two at once",
+			[]string{ask, ask, created("r1"), created("r2"), completed("r2"), completed("r1")},
+			[]string{"r2 gpt-5-2026 100+3", "r1 gpt-5-2026 100+3"},
+		},
 		{"cut", []string{ask, created("r1"), delta}, []string{"r1 gpt-5-2026 incomplete"}},
 		{"without an answer", []string{ask}, []string{"gpt-5 incomplete"}},
-		{"failed", []string{ask, created("r1"), `<{"type":"response.failed","response":{"id":"r1","status":"failed","error":{"code":"server_error"}}}`},
-			[]string{"r1 gpt-5-2026 incomplete server_error server_error"}},
-		{"refused, then asked again", []string{ask, `<{"type":"error","status":429,"error":{"type":"usage_limit_reached","code":"rate_limit_exceeded"}}`, ask, completed("r1")},
-			[]string{"gpt-5 incomplete rate_limit rate_limit_exceeded", "r1 gpt-5-2026 100+3"}},
+		{
+			"failed",
+			[]string{ask, created("r1"), `<{"type":"response.failed","response":{"id":"r1","status":"failed","error":{"code":"server_error"}}}`},
+			[]string{"r1 gpt-5-2026 incomplete server_error server_error"},
+		},
+		{
+			"refused, then asked again",
+			[]string{ask, `<{"type":"error","status":429,"error":{"type":"usage_limit_reached","code":"rate_limit_exceeded"}}`, ask, completed("r1")},
+			[]string{"gpt-5 incomplete rate_limit rate_limit_exceeded", "r1 gpt-5-2026 100+3"},
+		},
 		{"the flat form of an error", []string{ask, `<{"type":"error","code":"server_error","message":"x","param":null}`}, []string{"gpt-5 incomplete server_error server_error"}},
 		{"an error of nobody's", []string{`<{"type":"error","error":{"code":"websocket_connection_limit_reached"}}`}, nil},
 		{"begun by the provider", []string{created("r1"), completed("r1")}, []string{"r1 gpt-5-2026 100+3"}},
 		{"ended twice", []string{ask, completed("r1"), completed("r1")}, []string{"r1 gpt-5-2026 100+3"}},
 		{"other messages", []string{`>{"type":"response.processed","response_id":"r0"}`, `<{"type":"codex.rate_limits","rate_limits":{}}`, delta, `>nonsense`, `<[1`, `<{"type":7}`}, nil},
-		{"prefetch", []string{`>{"type":"response.create","model":"gpt-5","generate":false}`,
-			`<{"type":"response.completed","response":{"id":"r1","status":"completed","usage":{"input_tokens":0,"output_tokens":0}}}`},
-			[]string{"r1 gpt-5 0+0 prefetch"}},
+		{
+			"prefetch",
+			[]string{
+				`>{"type":"response.create","model":"gpt-5","generate":false}`,
+				`<{"type":"response.completed","response":{"id":"r1","status":"completed","usage":{"input_tokens":0,"output_tokens":0}}}`,
+			},
+			[]string{"r1 gpt-5 0+0 prefetch"},
+		},
 		{"billed prefetch", []string{`>{"type":"response.create","model":"gpt-5","generate":false}`, completed("r1")}, []string{"r1 gpt-5-2026 100+3"}},
 		{"limited by its length", []string{ask, `<{"type":"response.incomplete","response":{"id":"r1","status":"incomplete",` + usage3 + `}}`}, []string{"r1 gpt-5 100+3"}},
 	} {
@@ -117,19 +137,35 @@ func TestRealtimeSocket(t *testing.T) {
 		lines []string
 		want  []string
 	}{
-		{"begun by the provider", []string{session, `>{"type":"input_audio_buffer.append","audio":"AAAA"}`,
-			`<{"type":"response.created","response":{"id":"r1","status":"in_progress"}}`, done}, []string{"r1 gpt-realtime 100+50"}},
+		{"begun by the provider", []string{
+			session, `>{"type":"input_audio_buffer.append","audio":"AAAA"}`,
+			`<{"type":"response.created","response":{"id":"r1","status":"in_progress"}}`, done,
+		}, []string{"r1 gpt-realtime 100+50"}},
 		{"asked for", []string{session, `>{"type":"response.create","response":{"modalities":["text"]}}`, done}, []string{"r1 gpt-realtime 100+50"}},
-		{"cancelled", []string{session, `<{"type":"response.created","response":{"id":"r1"}}`,
-			`<{"type":"response.done","response":{"id":"r1","status":"cancelled",` + usage3 + `}}`}, []string{"r1 gpt-realtime 100+3"}},
-		{"failed", []string{session, `<{"type":"response.done","response":{"id":"r1","status":"failed","status_details":{"error":{"type":"invalid_request_error","code":"insufficient_quota"}}}}`},
-			[]string{"r1 gpt-realtime incomplete auth insufficient_quota"}},
-		{"refused", []string{session, `>{"type":"response.create","event_id":"e1"}`, `<{"type":"error","error":{"type":"invalid_request_error","event_id":"e1"}}`},
-			[]string{"gpt-realtime incomplete bad_request invalid_request_error"}},
-		{"an error about another message", []string{session, `>{"type":"response.create","event_id":"e1"}`, `<{"type":"error","error":{"type":"invalid_request_error","event_id":"e0"}}`, done},
-			[]string{"r1 gpt-realtime 100+50"}},
-		{"transcription", []string{session, `<{"type":"conversation.item.input_audio_transcription.completed","item_id":"i1","transcript":"hi","usage":{"type":"tokens","total_tokens":17,"input_tokens":14,"input_token_details":{"audio_tokens":14},"output_tokens":3}}`},
-			[]string{"gpt-4o-transcribe 14+3"}},
+		{"cancelled", []string{
+			session, `<{"type":"response.created","response":{"id":"r1"}}`,
+			`<{"type":"response.done","response":{"id":"r1","status":"cancelled",` + usage3 + `}}`,
+		}, []string{"r1 gpt-realtime 100+3"}},
+		{
+			"failed",
+			[]string{session, `<{"type":"response.done","response":{"id":"r1","status":"failed","status_details":{"error":{"type":"invalid_request_error","code":"insufficient_quota"}}}}`},
+			[]string{"r1 gpt-realtime incomplete auth insufficient_quota"},
+		},
+		{
+			"refused",
+			[]string{session, `>{"type":"response.create","event_id":"e1"}`, `<{"type":"error","error":{"type":"invalid_request_error","event_id":"e1"}}`},
+			[]string{"gpt-realtime incomplete bad_request invalid_request_error"},
+		},
+		{
+			"an error about another message",
+			[]string{session, `>{"type":"response.create","event_id":"e1"}`, `<{"type":"error","error":{"type":"invalid_request_error","event_id":"e0"}}`, done},
+			[]string{"r1 gpt-realtime 100+50"},
+		},
+		{
+			"transcription",
+			[]string{session, `<{"type":"conversation.item.input_audio_transcription.completed","item_id":"i1","transcript":"hi","usage":{"type":"tokens","total_tokens":17,"input_tokens":14,"input_token_details":{"audio_tokens":14},"output_tokens":3}}`},
+			[]string{"gpt-4o-transcribe 14+3"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, talk(realtimeSocket, tt.lines...)); diff != "" {

@@ -42,7 +42,7 @@ type content struct {
 func (c *content) open(encoding []string) error {
 	c.lease.tap = c.src.f.tap
 	var codings []string
-	for _, coding := range strings.Split(strings.Join(encoding, ","), ",") {
+	for coding := range strings.SplitSeq(strings.Join(encoding, ","), ",") {
 		coding = strings.ToLower(strings.TrimSpace(coding))
 		if coding != "" && coding != "identity" {
 			codings = append(codings, coding)
@@ -65,8 +65,8 @@ func (c *content) open(encoding []string) error {
 	}
 	c.buf = make([]byte, pieceSize)
 	c.r = c.src
-	for i := len(codings) - 1; i >= 0; i-- {
-		if err := c.push(codings[i]); err != nil {
+	for _, coding := range slices.Backward(codings) {
+		if err := c.push(coding); err != nil {
 			return err
 		}
 	}

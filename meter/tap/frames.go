@@ -72,10 +72,7 @@ func (f *framer) next(p []byte) (s span, rest []byte, ok bool, err error) {
 		}
 		s.start = true
 	}
-	n := uint64(len(p))
-	if n > f.left {
-		n = f.left
-	}
+	n := min(uint64(len(p)), f.left)
 	s.frame, s.payload = f.cur, p[:n]
 	f.left -= n
 	if f.left == 0 {

@@ -38,7 +38,7 @@ func TestBundleOfNewHosts(t *testing.T) {
 	found := 0
 	for der := range certificates(bundle) {
 		for _, root := range roots {
-			if bytes.Equal([]byte(der), root.Raw) {
+			if bytes.Equal(der, root.Raw) {
 				found++
 			}
 		}

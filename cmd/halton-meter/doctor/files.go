@@ -112,7 +112,7 @@ func (p *Patient) disk(context.Context) Finding {
 	if err := unix.Statfs(p.Paths.State, &st); err != nil {
 		return ok("not known: " + err.Error())
 	}
-	free := int64(st.Bavail) * int64(st.Bsize) //nolint:gosec,unconvert // the types differ between systems
+	free := int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // the types differ between systems
 	switch mb := fmt.Sprintf("%d MB free", free>>20); {
 	case free < 1<<20:
 		return advise(Broken, "the disk of "+p.Paths.State+" is full: rows go to the journal's reserve, then only to memory", "free some space; the daemon goes on by itself")

@@ -117,7 +117,7 @@ func try(ctx context.Context, argv, env []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, argv[1:]...) //nolint:gosec // the clients above
+	cmd := exec.CommandContext(ctx, path, argv[1:]...) // the clients above
 	cmd.Env = env
 	out, err := cmd.CombinedOutput()
 	if err == nil {

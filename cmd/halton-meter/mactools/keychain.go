@@ -27,8 +27,7 @@ func (t Tools) Trusted(ctx context.Context, root, keychain string) (bool, error)
 	}
 	// -l: the certificate is a CA itself; -L: no network fetches.
 	_, err = t.do(ctx, "security", "verify-cert", "-c", root, "-p", "ssl", "-l", "-L")
-	var refused *Error
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*Error](err); refused {
 		return false, nil
 	}
 	return err == nil, err
@@ -77,7 +76,7 @@ func (t Tools) Untrust(ctx context.Context, root, keychain string) error {
 // fingerprint is the SHA-1 of the certificate in a PEM file, as security
 // prints it.
 func fingerprint(path string) (string, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // our own root
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,7 @@ package mactools
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // as security names certificates
+	"crypto/sha1" // as security names certificates
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -23,7 +23,7 @@ func rootFile(t *testing.T) (path, hash string) {
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path, fmt.Sprintf("%X", sha1.Sum(der)) //nolint:gosec // see above
+	return path, fmt.Sprintf("%X", sha1.Sum(der))
 }
 
 func TestTrustIsAskedForOnceAndTakenBack(t *testing.T) {

@@ -108,7 +108,7 @@ func (t Tools) do(ctx context.Context, tool string, args ...string) (string, err
 
 func execute(ctx context.Context, path string, args ...string) (Output, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // a constant, or the folder that the caller named
+	cmd := exec.CommandContext(ctx, path, args...) // a constant, or the folder that the caller named
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	out := Output{Stdout: stdout.String(), Stderr: stderr.String()}

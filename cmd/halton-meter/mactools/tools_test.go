@@ -33,7 +33,7 @@ cat <<'END'
 }
 END
 `
-	if err := os.WriteFile(filepath.Join(dir, "scutil"), []byte(script), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(dir, "scutil"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	tools := Tools{Dir: dir}

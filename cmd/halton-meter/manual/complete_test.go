@@ -51,12 +51,12 @@ func shell(t *testing.T, completion, script string, argv ...string) {
 			word, _, _ = strings.Cut(word, ":")                   // and zsh
 			got = append(got, word)
 		}
-		for _, want := range strings.Fields(line.offers) {
+		for want := range strings.FieldsSeq(line.offers) {
 			if !slices.Contains(got, want) {
 				t.Errorf("%s: %q offers %q, not %s", argv[0], line.typed, got, want)
 			}
 		}
-		for _, not := range strings.Fields(line.not) {
+		for not := range strings.FieldsSeq(line.not) {
 			if slices.Contains(got, not) {
 				t.Errorf("%s: %q offers %s", argv[0], line.typed, not)
 			}
