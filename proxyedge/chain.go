@@ -20,26 +20,44 @@ func (e *Edge) chain(ctx context.Context, req *request) (errand, *unmetered) {
 	if len(req.early) > 0 && req.early[0] != tlsHandshake {
 		return nil, &unmetered{ReasonNotTLS, errNotTLS}
 	}
-	daemon, where, not := e.admit(ctx, req)
+	a, not := e.admit(ctx, req)
 	if not != nil {
 		return nil, not
 	}
-	return e.startChain(req, daemon, where), nil
+	return e.startChain(req, a), nil
+}
+
+// admitted is a connection to the daemon that may be used.
+type admitted struct {
+	daemon net.Conn
+	where  Daemon
+	done   func() // ends the turn, see turns
 }
 
 // admit connects to the daemon and makes it prove itself and admit the
 // request. Nothing of what the client sent reaches the daemon before.
-func (e *Edge) admit(ctx context.Context, req *request) (net.Conn, Daemon, *unmetered) {
+func (e *Edge) admit(ctx context.Context, req *request) (admitted, *unmetered) {
 	v := e.health.check(ctx)
 	if v.not != nil {
-		return nil, v.daemon, v.not
+		return admitted{}, v.not
+	}
+	done, waited := e.turns.take(ctx)
+	if waited {
+		// Those before us may have found the daemon dead.
+		if v = e.health.check(ctx); v.not != nil {
+			done()
+			return admitted{}, v.not
+		}
 	}
 	daemon, not := e.handshake(ctx, v, req)
 	if not != nil && (not.reason == ReasonUnproven || not.reason == ReasonChainFailed) {
 		// Any other reason is our daemon's own word: it is well.
 		e.chainFailed(ctx, v.daemon, req.host, not)
 	}
-	return daemon, v.daemon, not
+	if not != nil {
+		done()
+	}
+	return admitted{daemon, v.daemon, done}, not
 }
 
 // chainFailed takes the good verdict back, so that the next client need not
@@ -115,18 +133,22 @@ func refusal(text string) *unmetered {
 
 // startChain answers the client of a tunnel that the daemon has admitted. It
 // returns nil if the client has gone.
-func (e *Edge) startChain(req *request, daemon net.Conn, d Daemon) errand {
+func (e *Edge) startChain(req *request, a admitted) errand {
 	if _, err := io.WriteString(req.client, established); err != nil {
 		req.tally.abort()
 		req.client.Close()
-		daemon.Close()
+		a.daemon.Close()
+		a.done()
 		return nil
 	}
 	k := &keeper{
-		tunnel: e.newTunnel(req), where: d, host: req.host, port: req.port,
-		kept: req.early, unsent: req.early, offered: len(req.early),
+		tunnel: e.newTunnel(req), where: a.where, host: req.host, port: req.port,
+		kept: req.early, unsent: req.early, offered: len(req.early), done: a.done,
 	}
-	k.tunnel.reach(daemon)
+	if k.offered == 0 {
+		k.idle = time.AfterFunc(idleTurn, a.done)
+	}
+	k.tunnel.reach(a.daemon)
 	k.tunnel.countUp(k.offered)
 	return k.run
 }
@@ -146,6 +168,9 @@ type keeper struct {
 	outcome outcome
 	kept    []byte // nil once committed: a silent client may hold it for hours
 
+	done func()      // ends the turn; nil: none was taken
+	idle *time.Timer // calls it, unless the client begins; nil: it has begun
+
 	// The offering goroutine's, until it has returned.
 	offered int    // how much was read of the client
 	unsent  []byte // the end of it, which the daemon has not got
@@ -164,6 +189,7 @@ const (
 
 func (k *keeper) run(ctx context.Context) (asleep bool) {
 	t := k.tunnel
+	defer k.endTurn()
 	defer func() {
 		if !asleep {
 			t.end()
@@ -243,6 +269,7 @@ func (k *keeper) goDirect(ctx context.Context, why error) (asleep bool) {
 		not = &unmetered{ReasonChainFailed, fmt.Errorf("wait for daemon's first byte: %w", why)}
 		e.chainFailed(ctx, k.where, k.host, not)
 	}
+	k.endTurn() // only now, lest the next one try that daemon too
 	return k.repair(ctx, not)
 }
 
@@ -275,11 +302,20 @@ func (k *keeper) settle(o outcome) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.outcome = o
+	if o != lost {
+		k.endTurn()
+	}
 	if o == committed {
 		k.tunnel.guest.deadline(func() { k.tunnel.far.conn.SetDeadline(time.Time{}) })
 		k.kept = nil
 	}
 	close(k.settled)
+}
+
+func (k *keeper) endTurn() {
+	if k.done != nil {
+		k.done()
+	}
 }
 
 // keep keeps a copy of b for the direct path, as long as that may be taken.
@@ -354,6 +390,9 @@ func (k *keeper) offer() {
 				k.arm(-time.Hour) // reset: nobody waits any more
 			}
 			return
+		}
+		if k.offered == 0 && k.idle != nil {
+			k.idle.Stop()
 		}
 		k.keep(b[:n])
 		t.countUp(n)

@@ -88,6 +88,7 @@ type Edge struct {
 	counts counts
 	guard  guard
 	crowd  crowd
+	turns  turns
 	log    *slog.Logger
 
 	sleepers sleepers
@@ -132,6 +133,7 @@ func (e *Edge) init() {
 			e.log = slog.New(slog.DiscardHandler)
 		}
 		e.marker = newMarker()
+		e.turns = make(turns, maxTurns)
 		if e.Parent != nil {
 			e.Dial = e.Parent.DialContext
 		}

@@ -424,11 +424,13 @@ func (x *forward) admit(ctx context.Context) {
 		client: x.gate.Conn, host: x.target.host, port: x.target.port,
 		user: x.user, plain: true,
 	}
-	x.daemon, _, x.not = e.admit(ctx, req)
-	if x.not != nil {
+	var a admitted
+	if a, x.not = e.admit(ctx, req); x.not != nil {
 		e.log.Info("edge.passthrough", "host", x.target.host, "reason", x.not.reason, "err", x.not.err)
 		return
 	}
+	a.done()
+	x.daemon = a.daemon
 	x.sending.Store(true)
 	x.counted.Do(x.tally.metering)
 	e.counts.on(true)
