@@ -20,7 +20,7 @@ func (envCmd) Help() string {
   halton-meter env --shell=fish | source`
 }
 
-func (c envCmd) Run(ctx context.Context, a *app) error { //nolint:unparam // it must not fail, and every command returns an error
+func (c envCmd) Run(ctx context.Context, a *app) error { // it must not fail
 	dialect := shellenv.POSIX
 	if c.Shell == "fish" {
 		dialect = shellenv.Fish

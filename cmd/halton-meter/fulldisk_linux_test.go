@@ -25,7 +25,7 @@ func onSmallDisk(t *testing.T, size string, test func(disk string)) {
 		if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size="+size); err != nil {
 			t.Fatal(err)
 		}
-		os.Setenv("TMPDIR", disk) // this process is for this test only
+		os.Setenv("TMPDIR", disk) //nolint:usetesting // this process is for this test only
 		test(disk)
 		return
 	}

@@ -201,8 +201,7 @@ func (x *exchange) upstreamEnded(err error) {
 // failed takes the error with which no response came.
 func (x *exchange) failed(err error) {
 	x.broke(tap.UpstreamFailed, err)
-	var unverified *tls.CertificateVerificationError
-	if errors.As(err, &unverified) {
+	if _, unverified := errors.AsType[*tls.CertificateVerificationError](err); unverified {
 		x.i.distrust(x.tunnel.chain.Host, reasonUntrusted, err)
 		x.tunnel.doomed.Store(true)
 	}

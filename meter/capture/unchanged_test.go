@@ -204,10 +204,14 @@ func TestRequestHead(t *testing.T) {
 		{"method", "PURGE /v1 HTTP/1.1\r\nHost: api.openai.com" + end, ""},
 		{"empty post", "POST /v1 HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 0" + end, ""},
 		{"empty delete", "DELETE /v1/files/x HTTP/1.1\r\nHost: api.openai.com\r\nContent-Length: 0" + end, ""},
-		{"ours stay here", "GET /v1 HTTP/1.1\r\nHost: api.openai.com\r\nHalton-Client: 1\r\nhalton-x: 2" + end,
-			"GET /v1 HTTP/1.1\r\nHost: api.openai.com" + end},
-		{"connection's own", "GET /v1 HTTP/1.1\r\nHost: api.openai.com\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nProxy-Authorization: Basic eA==" + end,
-			"GET /v1 HTTP/1.1\r\nHost: api.openai.com" + end},
+		{
+			"ours stay here", "GET /v1 HTTP/1.1\r\nHost: api.openai.com\r\nHalton-Client: 1\r\nhalton-x: 2" + end,
+			"GET /v1 HTTP/1.1\r\nHost: api.openai.com" + end,
+		},
+		{
+			"connection's own", "GET /v1 HTTP/1.1\r\nHost: api.openai.com\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nProxy-Authorization: Basic eA==" + end,
+			"GET /v1 HTTP/1.1\r\nHost: api.openai.com" + end,
+		},
 	}
 	r, heads := newRawRig(t, "HTTP/1.1 204 No Content\r\n\r\n")
 	for _, tt := range tests {

@@ -122,8 +122,11 @@ func TestForm(t *testing.T) {
 		"array as events":     {sse, "[" + json + "]", nil, []string{"[" + json + "]"}},
 		"events as JSON":      {"application/json", stream, []event{{"a", "1"}}, nil},
 		"events without type": {"", stream, []event{{"a", "1"}}, nil},
-		"events with bad type": {"text/event-stream; charset", stream,
-			[]event{{"a", "1"}}, nil},
+		"events with bad type": {
+			"text/event-stream; charset", stream,
+			[]event{{"a", "1"}},
+			nil,
+		},
 		"data as JSON":       {"application/json", "data: 1\n\n", []event{{"", "1"}}, nil},
 		"comment as text":    {"text/plain", ": ping\n\ndata: 1\n\n", []event{{"", "1"}}, nil},
 		"id first":           {"", "id: 1\ndata: 1\n\n", []event{{"", "1"}}, nil},

@@ -178,12 +178,12 @@ func (l Launchctl) bootstrap(ctx context.Context, plist string) launchd.Output {
 		return answer(codeBadPlist, err.Error())
 	}
 	units := []string{name + ".service"}
-	if _, err := l.write(units[0], content); err != nil {
+	if err := l.write(units[0], content); err != nil {
 		return answer(codeFailed, err.Error())
 	}
 	if content := SocketUnit(job); content != "" {
 		units = append(units, name+".socket")
-		if _, err := l.write(units[1], content); err != nil {
+		if err := l.write(units[1], content); err != nil {
 			return answer(codeFailed, err.Error())
 		}
 	}

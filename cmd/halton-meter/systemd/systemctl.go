@@ -147,17 +147,17 @@ func (s state) number(key string) int {
 	return n
 }
 
-// write puts a unit's file in place and reports whether it was another.
-func (l Launchctl) write(unit, content string) (changed bool, err error) {
+// write puts a unit's file in place.
+func (l Launchctl) write(unit, content string) error {
 	old, err := os.ReadFile(l.path(unit))
 	switch {
 	case err == nil && string(old) == content:
-		return false, nil
+		return nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return false, err
+		return err
 	}
 	if err := os.MkdirAll(l.Dir, 0o755); err != nil { //nolint:gosec // as systemctl makes it
-		return false, err
+		return err
 	}
-	return true, atomicfile.Write(l.path(unit), []byte(content), 0o644)
+	return atomicfile.Write(l.path(unit), []byte(content), 0o644)
 }

@@ -215,15 +215,23 @@ func TestPrint(t *testing.T) {
 		"unknown":              {"UnitFileState=\nActiveState=inactive", launchd.ErrNotLoaded, nil},
 		"disabled":             {"UnitFileState=disabled\nActiveState=inactive", launchd.ErrNotLoaded, nil},
 		"killed while stopped": {"UnitFileState=disabled\nActiveState=failed", launchd.ErrNotLoaded, nil},
-		"never ran": {"UnitFileState=enabled\nActiveState=inactive\nMainPID=0\nExecMainCode=0\nExecMainStatus=0", nil,
-			func(s *launchd.Service) bool { return s.State == "not running" && s.LastExitCode == nil && s.Runs == 0 }},
-		"running": {"UnitFileState=enabled\nActiveState=active\nMainPID=42\nNRestarts=2\nExecMainStartTimestampMonotonic=7", nil,
-			func(s *launchd.Service) bool { return s.State == "running" && s.PID == 42 && s.Runs == 3 }},
+		"never ran": {
+			"UnitFileState=enabled\nActiveState=inactive\nMainPID=0\nExecMainCode=0\nExecMainStatus=0", nil,
+			func(s *launchd.Service) bool { return s.State == "not running" && s.LastExitCode == nil && s.Runs == 0 },
+		},
+		"running": {
+			"UnitFileState=enabled\nActiveState=active\nMainPID=42\nNRestarts=2\nExecMainStartTimestampMonotonic=7", nil,
+			func(s *launchd.Service) bool { return s.State == "running" && s.PID == 42 && s.Runs == 3 },
+		},
 		"draining": {"UnitFileState=disabled\nActiveState=deactivating\nMainPID=42", nil, (*launchd.Service).Draining},
-		"between two runs": {"UnitFileState=enabled\nActiveState=activating\nMainPID=0\nExecMainCode=1\nExecMainStatus=3", nil,
-			func(s *launchd.Service) bool { return s.State == "spawn scheduled" && *s.LastExitCode == 3 }},
-		"killed": {"UnitFileState=enabled\nActiveState=failed\nMainPID=0\nExecMainCode=2\nExecMainStatus=9", nil,
-			func(s *launchd.Service) bool { return s.State == "not running" && s.LastSignal == "Killed: 9" }},
+		"between two runs": {
+			"UnitFileState=enabled\nActiveState=activating\nMainPID=0\nExecMainCode=1\nExecMainStatus=3", nil,
+			func(s *launchd.Service) bool { return s.State == "spawn scheduled" && *s.LastExitCode == 3 },
+		},
+		"killed": {
+			"UnitFileState=enabled\nActiveState=failed\nMainPID=0\nExecMainCode=2\nExecMainStatus=9", nil,
+			func(s *launchd.Service) bool { return s.State == "not running" && s.LastSignal == "Killed: 9" },
+		},
 		"no bus": {"' >&2; echo 'Failed to connect to bus: No medium found' >&2; exit 1; echo '", launchd.ErrNoDomain, nil},
 	}
 	for name, tt := range tests {
