@@ -178,7 +178,7 @@ var brokenStates = []broken{
 		if err := cmd.Start(); err != nil {
 			m.Fatal(err)
 		}
-		go cmd.Wait() //nolint:errcheck // it is killed
+		go cmd.Wait() // it is killed
 		m.waitFor("the second daemon", func() bool { _, err := m.health(); return err == nil })
 	}), "second daemon", "launchd did not start", false},
 	{"a key that others can read", do(func(m *machine) { m.chmod(m.paths().EdgeKey(), 0o644) }), "permissions", "edge-key", false},
