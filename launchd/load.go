@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -90,12 +91,18 @@ func (c *Client) Load(ctx context.Context, d DomainTarget, path string, o LoadOp
 	err = l.run(ctx)
 	if err != nil {
 		err = fmt.Errorf("load %s: %w", l.job.Label, err)
-		// A caller who has changed his mind has met no failure.
-		if o.Postmortem != "" && !errors.Is(ctx.Err(), context.Canceled) {
+		if o.Postmortem != "" && !interrupted(ctx, err) {
 			err = errors.Join(err, l.postmortem(ctx).append(ctx, o.Postmortem))
 		}
 	}
 	return l.result, err
+}
+
+// interrupted reports whether nobody has refused anything: the caller has given
+// up, or somebody has killed the launchctl, as Ctrl-C does a moment before.
+func interrupted(ctx context.Context, err error) bool {
+	_, killed := errors.AsType[*exec.ExitError](err)
+	return killed || errors.Is(ctx.Err(), context.Canceled)
 }
 
 // loading is one Load at work.

@@ -279,7 +279,7 @@ var brokenStates = []broken{
 	}, "clock", "set back", false},
 	{"a launchd that refused a job", func(m *machine) ([]string, func()) {
 		m.write(m.paths().Postmortem(), fmt.Sprintf(`{"time":%q,"label":%q,"attempts":[{"code":5,"stderr":"Input/output error"}]}`+"\n",
-			time.Now().UTC().Format(time.RFC3339), agents.Daemon))
+			time.Now().UTC().Format(time.RFC3339Nano), agents.Daemon))
 		return nil, func() { m.remove(m.paths().Postmortem()) }
 	}, "post-mortems", "Input/output error", false},
 	{"a stranger on the daemon's port", func(m *machine) ([]string, func()) {

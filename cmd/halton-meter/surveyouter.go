@@ -11,7 +11,7 @@ import (
 
 // systemProxy tells of each network service whether its proxy is the edge.
 func (s *surveyor) systemProxy(ctx context.Context) {
-	c := component{Name: "system proxy", State: "none", Detail: "the meter sets none on this system"}
+	c := component{Name: "system proxy", State: "off", Detail: "the meter sets none on this system"}
 	defer func() { s.add(c) }()
 	if !s.tools.Available() {
 		return

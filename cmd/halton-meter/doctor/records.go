@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haltonlabs/halton-meter/internal/process"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/meter/pricing"
@@ -71,7 +72,7 @@ func (p *Patient) postmortems(ctx context.Context) Finding {
 	if p.Now().Sub(last.Time) > recent {
 		return ok(fmt.Sprintf("%d, the last at %s", len(lines), last.Time.UTC().Format(time.RFC3339)))
 	}
-	if svc, err := p.look(ctx, last.Label); err == nil && svc != nil && svc.PID != 0 {
+	if p.startedAfter(ctx, last.Label, last.Time) {
 		return ok(fmt.Sprintf("%d, the last of %s, which runs now", len(lines), last.Label))
 	}
 	reason := ""
@@ -79,4 +80,14 @@ func (p *Patient) postmortems(ctx context.Context) Finding {
 		reason = fmt.Sprintf(" (%d attempts, the last ended with code %d: %s)", n, last.Attempts[n-1].Code, strings.TrimSpace(last.Attempts[n-1].Stderr))
 	}
 	return advise(Inconsistent, "launchd refused "+last.Label+" at "+last.Time.UTC().Format(time.RFC3339)+reason, "look at "+path+"; halton-meter start tries again")
+}
+
+// startedAfter reports whether the job has a process that is younger than at.
+func (p *Patient) startedAfter(ctx context.Context, label string, at time.Time) bool {
+	svc, err := p.look(ctx, label)
+	if err != nil || svc == nil || svc.PID == 0 {
+		return false
+	}
+	started, err := process.StartTime(svc.PID)
+	return err == nil && started.After(at)
 }
