@@ -74,22 +74,26 @@ func TestBurstTakesTurns(t *testing.T) {
 		{
 			"busy daemon", echoAfter(300 * ms), n,
 			map[time.Duration]int{0: maxTurns, 300 * ms: maxTurns, 600 * ms: maxTurns},
-			map[time.Duration]int{300 * ms: maxTurns, 600 * ms: maxTurns, 900 * ms: maxTurns}, 0,
+			map[time.Duration]int{300 * ms: maxTurns, 600 * ms: maxTurns, 900 * ms: maxTurns},
+			0,
 		},
 		{
 			"the wait has a bound", echoAfter(900 * ms), 4 * maxTurns,
 			map[time.Duration]int{0: maxTurns, 900 * ms: maxTurns, 1800 * ms: maxTurns, turnWait: maxTurns},
-			map[time.Duration]int{turnWait + 900*ms: maxTurns}, 0,
+			map[time.Duration]int{turnWait + 900*ms: maxTurns},
+			0,
 		},
 		{
 			"proves, then hangs", proven(silent), n,
 			map[time.Duration]int{0: maxTurns, time.Second: n - maxTurns},
-			map[time.Duration]int{time.Second: n}, n,
+			map[time.Duration]int{time.Second: n},
+			n,
 		},
 		{
 			"hangs", silent, n,
 			map[time.Duration]int{time.Second: n},
-			map[time.Duration]int{time.Second: n}, n,
+			map[time.Duration]int{time.Second: n},
+			n,
 		},
 	}
 	for _, test := range tests {

@@ -27,21 +27,49 @@ func TestSocket(t *testing.T) {
 		want  []string
 	}{
 		{"nothing", nil, "client", nil},
-		{"one response", []line{client(create), created("r1"), service(delta), completed("r1")}, "client",
-			[]string{"x2 r1 completed 101 8+3"}},
-		{"many on one socket", []line{client(create), created("r1"), completed("r1"), client(create), created("r2"), completed("r2")}, "client",
-			[]string{"x2 r1 completed 101 8+3", "x3 r2 completed 101 8+3"}},
-		{"what asks for nothing", []line{client(`{"type":"response.processed"}`), client(create), completed("r1"), client("{}"), service("{}")}, "client",
-			[]string{"x3 r1 completed 101 8+3"}},
-		{"the client leaves", []line{client(create), created("r1")}, "client",
-			[]string{"x2 r1 client_aborted 101: " + brokeOff}},
-		{"the provider leaves", []line{client(create), created("r1")}, "service",
-			[]string{"x2 r1 upstream_failed 101: " + brokeOff}},
-		{"the provider leaves at once", []line{client(create)}, "service",
-			[]string{"x2  upstream_failed 0: " + brokeOff}},
+		{
+			"one response",
+			[]line{client(create), created("r1"), service(delta), completed("r1")},
+			"client",
+			[]string{"x2 r1 completed 101 8+3"},
+		},
+		{
+			"many on one socket",
+			[]line{client(create), created("r1"), completed("r1"), client(create), created("r2"), completed("r2")},
+			"client",
+			[]string{"x2 r1 completed 101 8+3", "x3 r2 completed 101 8+3"},
+		},
+		{
+			"what asks for nothing",
+			[]line{client(`{"type":"response.processed"}`), client(create), completed("r1"), client("{}"), service("{}")},
+			"client",
+			[]string{"x3 r1 completed 101 8+3"},
+		},
+		{
+			"the client leaves",
+			[]line{client(create), created("r1")},
+			"client",
+			[]string{"x2 r1 client_aborted 101: " + brokeOff},
+		},
+		{
+			"the provider leaves",
+			[]line{client(create), created("r1")},
+			"service",
+			[]string{"x2 r1 upstream_failed 101: " + brokeOff},
+		},
+		{
+			"the provider leaves at once",
+			[]line{client(create)},
+			"service",
+			[]string{"x2  upstream_failed 0: " + brokeOff},
+		},
 		{"begun by the provider", []line{created("r1"), completed("r1")}, "service", []string{"x2 r1 completed 101 8+3"}},
-		{"an error", []line{client(create), service(`{"type":"error","status":400,"error":{"code":"previous_response_not_found","type":"invalid_request_error"}}`), client(create), completed("r1")}, "client",
-			[]string{"x2  completed 101: the provider answered with an error", "x3 r1 completed 101 8+3"}},
+		{
+			"an error",
+			[]line{client(create), service(`{"type":"error","status":400,"error":{"code":"previous_response_not_found","type":"invalid_request_error"}}`), client(create), completed("r1")},
+			"client",
+			[]string{"x2  completed 101: the provider answered with an error", "x3 r1 completed 101 8+3"},
+		},
 		{"prefetch", []line{client(`{"type":"response.create","generate":false}`), completedEmpty}, "client", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
