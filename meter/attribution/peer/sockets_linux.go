@@ -123,8 +123,11 @@ func readTables(sockets map[string]netip.AddrPort, clients []netip.AddrPort) err
 		wanted[c] = true
 	}
 	// A client may have reached 127.0.0.1 through an IPv6 socket, and then it
-	// stands in the other table, as ::ffff:127.0.0.1.
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+	// stands in the other table, as ::ffff:127.0.0.1. And a table is told page
+	// by page: where connections end meanwhile, others move up and are passed
+	// over. Hence a second look.
+	const tcp, tcp6 = "/proc/net/tcp", "/proc/net/tcp6"
+	for _, table := range []string{tcp, tcp6, tcp, tcp6} {
 		data, err := os.ReadFile(table)
 		if err != nil {
 			return err
