@@ -6,12 +6,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -220,10 +218,12 @@ var brokenStates = []broken{
 			// The daemon sets it aside and brings back what can be read. That
 			// rows are missing is told until somebody takes the file away.
 			m.must(0, "start")
-			aside, err := filepath.Glob(m.paths().In("db.sqlite.corrupt-*"))
-			if err != nil || len(aside) == 0 {
-				m.Fatalf("nothing was set aside: %v", err)
-			}
+			var aside []string
+			m.waitFor("the database to be set aside, behind a healthy journal", func() bool {
+				var err error
+				aside, err = filepath.Glob(m.paths().In("db.sqlite.corrupt-*"))
+				return err == nil && len(aside) > 0
+			})
 			for _, path := range aside {
 				m.remove(path)
 			}
@@ -285,19 +285,13 @@ var brokenStates = []broken{
 	{"a stranger on the daemon's port", func(m *machine) ([]string, func()) {
 		rep, _ := m.status()
 		m.must(0, "launchctl", "bootout", m.target(agents.Daemon))
-		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(rep.Ports["internal"])))
-		if err != nil {
-			m.Fatal(err)
-		}
+		ln := m.listenOn(rep.Ports["internal"])
 		return nil, func() { ln.Close() }
 	}, "ports", "listens on", false},
 	{"a stranger on the edge's port", func(m *machine) ([]string, func()) {
 		port := agents.EdgePort(m.paths())
 		m.must(0, "launchctl", "bootout", m.target(agents.Edge))
-		ln, err := net.Listen("tcp", agents.EdgeAddress(port))
-		if err != nil {
-			m.Fatal(err)
-		}
+		ln := m.listenOn(port)
 		return nil, func() { ln.Close() }
 	}, "edge", "listens on the edge's port", true},
 	{"no state directory", func(m *machine) ([]string, func()) {

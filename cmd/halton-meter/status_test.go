@@ -86,12 +86,7 @@ func TestAnotherHasTheEdgesPort(t *testing.T) {
 	port := agents.EdgePort(m.paths())
 	m.must(0, "stop")
 	m.must(0, "launchctl", "bootout", m.target(agents.Edge))
-	var ln net.Listener
-	m.waitFor("the edge's port to be free", func() (free bool) {
-		var err error
-		ln, err = net.Listen("tcp", agents.EdgeAddress(port))
-		return err == nil
-	})
+	ln := m.listenOn(port)
 	defer ln.Close()
 	rep, code := m.status()
 	if c := rep.component("edge"); code != exitNotInstalled || !strings.Contains(c.Detail, "the port is held by") {
@@ -100,4 +95,16 @@ func TestAnotherHasTheEdgesPort(t *testing.T) {
 	if r := m.must(exitFailed, "start"); !strings.Contains(r.err, strconv.Itoa(port)) || !strings.Contains(r.err, "hint: ") {
 		t.Errorf("start says %q", r.err)
 	}
+}
+
+// listenOn takes a port as soon as it is free: launchctl bootout returns while
+// the job still ends.
+func (m *machine) listenOn(port int) (ln net.Listener) {
+	m.Helper()
+	m.waitFor("port "+strconv.Itoa(port)+" to be free", func() bool {
+		var err error
+		ln, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		return err == nil
+	})
+	return ln
 }
