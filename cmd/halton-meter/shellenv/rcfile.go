@@ -18,6 +18,9 @@ const (
 	// joinedMark begins the block in a file whose last line had no end: the
 	// line break before the block is ours too, and goes when it goes.
 	joinedMark = "# >>> halton-meter (joined) >>>"
+	// createdMark begins the block in a file that there was none of, and that
+	// goes with the block if nobody has written into it.
+	createdMark = "# >>> halton-meter (created) >>>"
 )
 
 // ErrBrokenBlock means that one of the two marks is missing, so that nobody
@@ -77,8 +80,11 @@ func (f RCFile) Install() (changed bool, err error) {
 	}
 	open := len(before) > 0 && !bytes.HasSuffix(before, []byte("\n"))
 	mark, gap := beginMark, ""
-	if open || bytes.HasPrefix(block, []byte(joinedMark)) {
+	switch {
+	case open || bytes.HasPrefix(block, []byte(joinedMark)):
 		mark = joinedMark
+	case old == nil || bytes.HasPrefix(block, []byte(createdMark)):
+		mark = createdMark
 	}
 	if open {
 		gap = "\n"
@@ -104,7 +110,7 @@ func (f RCFile) Remove() (changed bool, err error) {
 		return false, nil
 	}
 	rest := append(bytes.Clone(before), after...)
-	if f.Owned && len(rest) == 0 {
+	if len(rest) == 0 && (f.Owned || bytes.HasPrefix(block, []byte(createdMark))) {
 		return true, os.Remove(f.Path)
 	}
 	return true, f.write(rest, mode)
@@ -123,7 +129,7 @@ func (f RCFile) Installed() (there, current bool, err error) {
 	return block != nil, bytes.Contains(block, []byte("\n"+f.Line+"\n")), nil
 }
 
-// read returns the file's content, none if there is no file.
+// read returns the file's content, nil if there is no file.
 func (f RCFile) read() ([]byte, fs.FileMode, error) {
 	st, err := os.Stat(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -133,6 +139,9 @@ func (f RCFile) read() ([]byte, fs.FileMode, error) {
 		return nil, 0, err
 	}
 	data, err := os.ReadFile(f.Path)
+	if data == nil {
+		data = []byte{}
+	}
 	return data, st.Mode().Perm(), err
 }
 
@@ -155,6 +164,9 @@ func split(data []byte) (before, block, after []byte, err error) {
 	begin, joined := line(data, beginMark), false
 	if at := line(data, joinedMark); begin < 0 && at >= 0 {
 		begin, joined = at, true
+	}
+	if begin < 0 {
+		begin = line(data, createdMark)
 	}
 	end := line(data, endMark)
 	switch {

@@ -164,6 +164,29 @@ func TestWhichFiles(t *testing.T) {
 	}
 }
 
+// A file that there was none of is gone again, unless somebody wrote into it.
+func TestAFileThatWasNotThere(t *testing.T) {
+	t.Parallel()
+	f := shellenv.RCFile{Path: filepath.Join(t.TempDir(), ".bashrc"), Line: "x"}
+	for _, users := range []string{"", "a=1\n"} {
+		for range 2 {
+			if _, err := f.Install(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if users != "" {
+			write(t, f.Path, read(t, f.Path)+users)
+		}
+		if _, err := f.Remove(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(f.Path)
+		if users == "" && !errors.Is(err, os.ErrNotExist) || users != "" && string(data) != users {
+			t.Errorf("left %q, %v; want %q", data, err, users)
+		}
+	}
+}
+
 func TestAFileOfOurOwnGoes(t *testing.T) {
 	t.Parallel()
 	f := shellenv.RCFile{Path: filepath.Join(t.TempDir(), "conf.d", "halton-meter.fish"), Line: "x", Owned: true}
