@@ -133,7 +133,7 @@ func TestEditor(t *testing.T) {
 		workspace, name string
 	}{
 		"none": {[]string{"--type=x"}, "A=b", "", ""},
-		"some": {[]string{"--folder-uri=file:///work/my%20shop"}, "VSCODE_WORKSPACE_LABEL=shop", "/work/my shop", "shop"},
+		"some": {[]string{"--folder-uri=file:///srv/my%20shop"}, "VSCODE_WORKSPACE_LABEL=shop", "/srv/my shop", "shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln, server := listen(t)
