@@ -101,8 +101,8 @@ func TestProgram(t *testing.T) {
 func TestWorkspace(t *testing.T) {
 	for args, want := range map[string]string{
 		"code --new-window":                                   "",
-		"code --folder-uri=file:///srv/my%20shop":            "/srv/my shop",
-		"code --folder-uri file:///srv/shop/":                "/srv/shop",
+		"code --folder-uri=file:///srv/my%20shop":             "/srv/my shop",
+		"code --folder-uri file:///srv/shop/":                 "/srv/shop",
 		"code --folder-uri=file:///a --folder-uri=file:///a/": "/a",
 		"code --folder-uri=file:///a --folder-uri=file:///b":  "",
 		"code --folder-uri=vscode-remote://ssh-remote+x/a":    "",
