@@ -308,3 +308,20 @@ func TestRescue(t *testing.T) {
 		t.Errorf("the authority is another: %v", err)
 	}
 }
+
+// A hung edge, which accepts and never answers, holds up neither a command nor
+// a new shell for long: both go on without it.
+func TestAHungEdgeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "start")
+	m.signal("edge", syscall.SIGSTOP)
+	defer m.signal("edge", syscall.SIGCONT)
+	r := m.halton("run", "--", "sh", "-c", "echo proxy=$HTTPS_PROXY; exit 7")
+	if r.code != 7 || r.out != "proxy=\n" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "unmetered") {
+		t.Errorf("run: exit code %d, %q, %q", r.code, r.out, r.err)
+	}
+	if r := m.must(0, "env"); r.out != "" {
+		t.Errorf("env says %q", r.out)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
@@ -14,6 +15,11 @@ import (
 	"github.com/haltonlabs/halton-meter/meter/attribution"
 	"github.com/haltonlabs/halton-meter/meter/provider"
 )
+
+// probeBudget is what a command, or a new shell, may wait for a hung edge. An
+// edge that is dead refuses at once. It is more than the 100 ms of the
+// reference: on a busy machine those left programs unmetered.
+const probeBudget = 250 * time.Millisecond
 
 type runCmd struct {
 	Project string   `help:"Attribute the calls to this project." placeholder:"P"`
@@ -100,6 +106,8 @@ func baseURLs() []shellenv.BaseURL {
 
 // edgeForRun is the address of our edge, if it answers in time.
 func (a *app) edgeForRun(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeBudget)
+	defer cancel()
 	port := agents.EdgePort(a.paths)
 	if a.paths.Mode() == "" || port == 0 {
 		return "", errors.New("halton-meter is not set up (halton-meter init)")
