@@ -98,6 +98,12 @@ func dialWhileItRuns(t *testing.T, port int, ended <-chan error) net.Conn {
 // listenAndGreet is an origin that says hello to everybody.
 func listenAndGreet(t *testing.T) string {
 	t.Helper()
+	return origin(t, func(conn net.Conn) { io.WriteString(conn, "hello\n") })
+}
+
+// origin serves each connection in a goroutine, and closes it then.
+func origin(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +115,7 @@ func listenAndGreet(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			io.WriteString(conn, "hello\n")
-			conn.Close()
+			go func() { serve(conn); conn.Close() }()
 		}
 	}()
 	return ln.Addr().String()

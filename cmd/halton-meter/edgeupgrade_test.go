@@ -235,21 +235,7 @@ func (m *machine) tunnel(edge, origin string) net.Conn {
 // echoing is an origin that sends everything back.
 func echoing(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() { io.Copy(conn, conn); conn.Close() }()
-		}
-	}()
-	return ln.Addr().String()
+	return origin(t, func(conn net.Conn) { io.Copy(conn, conn) })
 }
 
 // echoUntil sends pieces of all sizes, half-closes at stop, and wants every
