@@ -72,16 +72,49 @@ func ReadRecord(path string) (Record, error) {
 	return r, nil
 }
 
-// Write replaces the file at path with the record, at once, mode 0600.
+// Write replaces the file at path with the record, at once, mode 0600. On a
+// full disk it writes into the blocks that the file has: a program that cannot
+// tell its ports is of no use, and a reader of half a record gets [ErrCorrupt].
 func (r Record) Write(path string) error {
 	data, err := r.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("write ports: %w", err)
 	}
-	if err := atomicfile.Write(path, append(data, '\n'), 0o600); err != nil {
+	data = append(data, '\n')
+	err = atomicfile.Write(path, data, 0o600)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		if overwrite(path, data) == nil {
+			return nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("write ports: %w", err)
 	}
 	return nil
+}
+
+// overwrite is one write into a file of ours that is there. What is left of a
+// longer content becomes white space, which JSON allows at the end.
+func overwrite(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return err
+	case !st.Mode().IsRegular() || st.Mode().Perm()&0o077 != 0 || st.Size() > maxRecord:
+		return fmt.Errorf("%s is none of ours", path)
+	}
+	if rest := int(st.Size()) - len(data); rest > 0 {
+		data = append(data, bytes.Repeat([]byte{'\n'}, rest)...)
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // MarshalJSON encodes the record; it fails on what UnmarshalJSON would refuse.

@@ -6,9 +6,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/haltonlabs/halton-meter/internal/filelock"
 )
@@ -165,4 +168,38 @@ func FuzzReadRecord(f *testing.F) {
 			t.Fatalf("%+v became %+v, %v", r, again, err)
 		}
 	})
+}
+
+// On a full disk the blocks of the old record take the new one. (The tests of
+// cmd/halton-meter fill a disk up.)
+func TestOverwrite(t *testing.T) {
+	dir := t.TempDir()
+	long := Record{Ports: map[string]int{"api": 12345, "edge": 23456}, PID: 123456, StartedAt: time.Unix(1e9, 5).UTC()}
+	short := Record{Ports: map[string]int{"api": 80}, PID: 7, StartedAt: time.Unix(1e9, 0).UTC()}
+	path := filepath.Join(dir, "ports.json")
+	if err := short.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Record{long, short} {
+		data, err := r.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := overwrite(path, data); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadRecord(path); err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("reads %+v, %v; want %+v", got, err, r)
+		}
+	}
+
+	link, fifo, open := filepath.Join(dir, "link"), filepath.Join(dir, "fifo"), filepath.Join(dir, "open")
+	if err := errors.Join(os.Symlink(path, link), unix.Mkfifo(fifo, 0o600), os.WriteFile(open, nil, 0o644), os.Chmod(open, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, fifo, open, dir, filepath.Join(dir, "none")} {
+		if err := overwrite(path, []byte("{}")); err == nil {
+			t.Errorf("%s was written", filepath.Base(path))
+		}
+	}
 }
