@@ -39,6 +39,14 @@ func TestBrokenStates(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
 	m.write(filepath.Join(m.home, ".bashrc"), "# mine\n")
+	m.breakAndMend(brokenStates)
+}
+
+// breakAndMend sets the machine up and goes through the states.
+func (m *machine) breakAndMend(states []broken) {
+	t := m.T
+	t.Helper()
+	defer func() { m.T = t }()
 	// What the plans need, and none of the clients whose handshake the doctor
 	// would try each time: there are a hundred times.
 	bin := t.TempDir()
@@ -55,12 +63,11 @@ func TestBrokenStates(t *testing.T) {
 	m.must(0, "init")
 	m.wantHealthy("at first")
 	open := m.client("") // a program that was there before all of this
-	for _, state := range brokenStates {
+	for _, state := range states {
 		if !t.Run(state.name, func(t *testing.T) { m.T = t; state.mend(m, open) }) {
 			t.Fatalf("the rest would build on this\n%s", m.logs())
 		}
 	}
-	m.T = t
 }
 
 // mend breaks the machine and mends it. The program of open was there before.
@@ -160,6 +167,10 @@ var brokenStates = []broken{
 		m.swap(m.paths().Plist(agents.Watchdog), func(s string) string { return strings.Replace(s, "watchdog", "watchdog ", 1) })
 	}), "launch agents", "not as this version writes it", false},
 	{"a disabled job", do(func(m *machine) { m.must(0, "launchctl", "disable", m.target(agents.Daemon)) }), "disabled jobs", agents.Daemon, false},
+	{"no graphical session", func(m *machine) ([]string, func()) {
+		// Seen from a shell over ssh; what was loaded goes on.
+		return []string{"HALTON_METER_LAUNCHCTL=" + m.standIn(), standInNobody + "=yes"}, func() {}
+	}, "supervisor", "no GUI session", false},
 	{"an edge that is not loaded", do(func(m *machine) { m.must(0, "launchctl", "bootout", m.target(agents.Edge)) }), "edge", "not loaded", true},
 	{"a hung edge", do(func(m *machine) { m.signal("edge", syscall.SIGSTOP) }), "edge", "does not answer", true},
 	{"a dead daemon", do(func(m *machine) { m.signal("daemon", syscall.SIGKILL) }), "daemon", "Killed: 9", false},

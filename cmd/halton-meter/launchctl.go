@@ -24,12 +24,7 @@ func (c launchctlCmd) Run(ctx context.Context, a *app) error {
 	if a.supervisor.Name == agents.Systemd {
 		return c.bySystemd(ctx, a)
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	client := &emulator.Launchctl{Dir: a.paths.State, Start: []string{exe, "launchd"}}
-	if code := client.Run(ctx, c.Args, os.Stdout, os.Stderr); code != 0 {
+	if code := agents.EmulatedLaunchctl(a.paths).Run(ctx, c.Args, os.Stdout, os.Stderr); code != 0 {
 		return &failure{err: errors.New("launchctl failed"), code: code, silent: true}
 	}
 	return nil

@@ -30,7 +30,10 @@ func standIn() int {
 	if os.Getenv(standInNobody) != "" && len(args) > 0 {
 		// As a macOS that was entered over ssh answers.
 		switch args[0] {
-		case "print", "bootstrap", "bootout", "kickstart", "print-disabled":
+		case "print":
+			fmt.Fprintf(os.Stderr, "Bad request.\nCould not find domain for user gui: %d\n", os.Getuid())
+			return 112
+		case "bootstrap", "bootout", "kickstart", "print-disabled":
 			fmt.Fprintf(os.Stderr, "%s failed: 125: Domain does not support specified action\n", args[0])
 			return 125
 		}
@@ -58,20 +61,27 @@ func standIn() int {
 	panic(err)
 }
 
-// refuse puts the stand-in in launchctl's place and returns its log.
-func (m *machine) refuse(n int) (log string) {
+// standIn is a launchctl that is this binary.
+func (m *machine) standIn() (path string) {
 	m.Helper()
+	path = filepath.Join(m.TempDir(), "launchctl")
 	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, path)
+	}
 	if err != nil {
 		m.Fatal(err)
 	}
-	dir := m.TempDir()
-	if err := os.Symlink(self, filepath.Join(dir, "launchctl")); err != nil {
-		m.Fatal(err)
-	}
-	log = filepath.Join(dir, "bootstraps")
+	return path
+}
+
+// refuse puts the stand-in in launchctl's place and returns its log.
+func (m *machine) refuse(n int) (log string) {
+	m.Helper()
+	launchctl := m.standIn()
+	log = filepath.Join(filepath.Dir(launchctl), "bootstraps")
 	m.env = append(m.env,
-		"HALTON_METER_LAUNCHCTL="+filepath.Join(dir, "launchctl"),
+		"HALTON_METER_LAUNCHCTL="+launchctl,
 		standInProgram+"="+m.paths().Program(),
 		standInRefusals+"="+strconv.Itoa(n),
 		standInLog+"="+log)

@@ -34,7 +34,7 @@ func (a *app) superviseBy(ctx context.Context, bySystemd *bool) error {
 	}
 	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
 	defer steps.Close()
-	if _, err := os.Stat(a.paths.AppsManaged()); err == nil && runnable(a.supervisor.Command[0]) {
+	if _, err := os.Stat(a.paths.AppsManaged()); err == nil && a.supervisor.Reachable() {
 		// The other one has an environment of its own.
 		if err := agents.ClearLoginEnvironment(ctx, a.paths, a.supervisor); err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -107,7 +106,7 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 // unloadAll boots the jobs out. Where the supervisor's program is gone there
 // is nothing that could be loaded by it.
 func (a *app) unloadAll(ctx context.Context, steps *term.Steps, graceful bool) error {
-	if !runnable(a.supervisor.Command[0]) {
+	if !a.supervisor.Reachable() {
 		return nil
 	}
 	for _, label := range agents.Labels {
@@ -154,7 +153,7 @@ func (a *app) returnMachine(ctx context.Context, steps *term.Steps) error {
 	if err := agents.ReturnSystemProxy(ctx, a.paths, a.tools); err != nil {
 		errs = append(errs, err)
 	}
-	if _, err := os.Stat(a.paths.AppsManaged()); err == nil && runnable(a.supervisor.Command[0]) {
+	if _, err := os.Stat(a.paths.AppsManaged()); err == nil && a.supervisor.Reachable() {
 		if err := agents.ClearLoginEnvironment(ctx, a.paths, a.supervisor); err != nil {
 			errs = append(errs, err)
 		} else {
@@ -185,11 +184,6 @@ func (a *app) returnMachine(ctx context.Context, steps *term.Steps) error {
 // shellFiles are the start-up files that may hold our line.
 func (a *app) shellFiles() []shellenv.RCFile {
 	return shellenv.RCFiles(a.paths.Home, os.Getenv("SHELL"), a.paths.Program(), os.Getenv)
-}
-
-func runnable(program string) bool {
-	_, err := exec.LookPath(program)
-	return err == nil
 }
 
 // ofLedger reports whether a file stays when the rest is purged: the database

@@ -82,9 +82,11 @@ func (in *Installer) stateDirectory(context.Context) (string, error) {
 	if err := os.MkdirAll(in.Paths.State, 0o700); err != nil {
 		return "", err
 	}
-	// It may be older than this installation, and made with another umask.
-	if err := os.Chmod(in.Paths.State, 0o700); err != nil { //nolint:gosec // a directory needs its x bit
-		return "", err
+	// They may be older than this installation, and made with another umask.
+	for _, dir := range in.Paths.Directories() {
+		if err := os.Chmod(dir, 0o700); err != nil && !errors.Is(err, os.ErrNotExist) { //nolint:gosec // a directory needs its x bit
+			return "", err
+		}
 	}
 	return in.Paths.State, nil
 }
@@ -155,6 +157,9 @@ func (in *Installer) WriteMode(context.Context) (string, error) {
 		return "", err
 	}
 	mode := cmp.Or(in.Mode, ModeEnvOnly)
+	if mode == in.Paths.Mode() {
+		return mode, nil // on a full disk too
+	}
 	return mode, atomicfile.Write(in.Paths.InstallMode(), []byte(mode+"\n"), 0o600)
 }
 

@@ -39,6 +39,11 @@ func (p Paths) In(elem ...string) string {
 	return filepath.Join(append([]string{p.State}, elem...)...)
 }
 
+// Directories are those that must be their owner's to write.
+func (p Paths) Directories() []string {
+	return []string{p.State, p.CA(), p.In("journal"), filepath.Dir(p.Program())}
+}
+
 // Config is what the user writes.
 func (p Paths) Config() string { return p.In("config.toml") }
 

@@ -1,21 +1,24 @@
 package agents
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/systemd"
 	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
 )
 
 // Supervisor runs the four jobs: launchd, or where the system has none, the
 // emulator that this program brings, or systemd's user manager. All three are
-// spoken to in launchctl's verbs: launchd and the emulator by running a
-// launchctl, systemd by what answers for one.
+// spoken to in launchctl's verbs: launchd by running its launchctl, the others
+// by what answers for one.
 type Supervisor struct {
 	*launchd.Client
 	Domain launchd.DomainTarget
@@ -52,9 +55,36 @@ func FindSupervisor(p Paths, getenv func(string) string) Supervisor {
 // EmulatorSupervisor is the one that this program brings.
 func EmulatorSupervisor(p Paths) Supervisor {
 	return Supervisor{
-		Client: &launchd.Client{Command: []string{p.Program(), "launchctl"}},
+		Client: &launchd.Client{
+			Command: []string{"launchctl"},
+			Run: func(ctx context.Context, argv, _ []string) (launchd.Output, error) {
+				var stdout, stderr bytes.Buffer
+				code := EmulatedLaunchctl(p).Run(ctx, argv[1:], &stdout, &stderr)
+				return launchd.Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Code: code}, nil
+			},
+		},
 		Domain: launchd.GUI(os.Getuid()), Name: Emulator,
 	}
+}
+
+// EmulatedLaunchctl speaks to the emulator, and starts it where it is needed:
+// from the copy of this program, which outlives "go run" and stays when a
+// package manager takes the other away.
+func EmulatedLaunchctl(p Paths) *emulator.Launchctl {
+	program := p.Program()
+	if exe, err := os.Executable(); err == nil && !runnable(program) {
+		program = exe
+	}
+	return &emulator.Launchctl{Dir: p.State, Start: []string{program, "launchd"}}
+}
+
+// Reachable reports whether there is a program to speak to the supervisor
+// with. Without it nothing can be loaded by it either.
+func (s Supervisor) Reachable() bool { return s.Name == Emulator || runnable(s.Command[0]) }
+
+func runnable(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 // SystemdSupervisor is systemd's user manager.
