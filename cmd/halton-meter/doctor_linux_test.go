@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/internal/sandbox"
 )
 
 // States that need a disk, or a user, of their own; see TestBrokenStates.
 
 func TestFullDisks(t *testing.T) {
 	t.Parallel()
-	onSmallDisk(t, "160m", func(disk string) {
+	sandbox.OnTmpfs(t, "size=160m", func(disk string) {
 		newMachine(t, freePorts(t)).breakAndMend([]broken{
 			{"a full disk", func(m *machine) ([]string, func()) {
 				return nil, m.fill(disk)
@@ -37,7 +38,7 @@ func TestFullDisks(t *testing.T) {
 // gone on by itself.
 func (m *machine) fill(disk string) (empty func()) {
 	m.Helper()
-	remove := fill(m.T, disk)
+	remove := sandbox.Fill(m.T, disk)
 	return func() {
 		remove()
 		m.waitFor("the daemon to go on by itself", func() bool {
@@ -49,7 +50,7 @@ func (m *machine) fill(disk string) (empty func()) {
 
 func TestUnreadableFiles(t *testing.T) {
 	t.Parallel()
-	asNobodySpecial(t, func() {
+	sandbox.AsUser(t, func() {
 		// The daemon that runs has its files open: what comes next is one
 		// that starts anew, on what it may not touch.
 		mode := func(mode fs.FileMode, path func(agents.Paths) string) func(*machine) ([]string, func()) {

@@ -1,43 +1,21 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/haltonlabs/halton-meter/internal/sandbox"
 )
-
-// fill takes all that is left of the disk.
-func fill(t *testing.T, disk string) (empty func()) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(disk, "ballast"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 4096); err == nil; {
-		_, err = f.Write(block)
-	}
-	if !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
-	}
-	return func() {
-		if err := os.Remove(f.Name()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // The disk fills up under a running meter: no call fails, rows go to the
 // reserve, survive kill -9 there, then stay in memory, then /health says that
 // nothing is metered; with room again all of them are in the ledger once.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	onSmallDisk(t, "160m", func(disk string) {
+	sandbox.OnTmpfs(t, "size=160m", func(disk string) {
 		m := newMachine(t, freePorts(t))
 		m.must(0, "start")
 		seen := &counter{metered: map[string]bool{}, more: make(chan struct{}, 1)}
@@ -46,7 +24,7 @@ func TestFullDisk(t *testing.T) {
 		m.callMany(c, 10)
 		m.export()
 
-		empty := fill(t, disk)
+		empty := sandbox.Fill(t, disk)
 		m.callMany(c, 60)
 		rep, code := m.status()
 		if text := strings.Join(rep.Warnings, "\n"); code != 0 || !strings.Contains(text, "the disk is full") || !strings.Contains(text, "reserve") {
@@ -76,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		empty = fill(t, disk)
+		empty = sandbox.Fill(t, disk)
 		var reason error
 		for i := 0; reason == nil; i++ {
 			if i == 100 {

@@ -66,6 +66,9 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build the program:", err)
 		return 1
 	}
+	if err := os.Setenv(builtProgram, program); err != nil {
+		panic(err)
+	}
 	return m.Run()
 }
 

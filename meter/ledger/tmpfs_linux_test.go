@@ -5,70 +5,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/haltonlabs/halton-meter/internal/sandbox"
 )
-
-// inOwnMounts tells the test's process that its mounts are its own.
-const inOwnMounts = "LEDGER_TEST_OWN_MOUNTS"
-
-// onTmpfs runs the test on a file system of its own: again, in a process with
-// its own user and mounts, so that it needs no privilege and leaves no mount
-// behind. Some kernels and containers allow that to nobody; the injected
-// faults of TestFullDisk and its like are all that is tested there.
-func onTmpfs(t *testing.T, options string, test func(dir string)) {
-	t.Helper()
-	if os.Getenv(inOwnMounts) != "" {
-		dir := t.TempDir()
-		must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, options))
-		defer unix.Unmount(dir, unix.MNT_DETACH)
-		test(dir)
-		return
-	}
-	exe, err := os.Executable()
-	must(t, err)
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^"+t.Name()+"$", "-test.count=1")
-	cmd.Env = append(os.Environ(), inOwnMounts+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	var ended *exec.ExitError
-	switch {
-	case errors.As(err, &ended):
-		t.Errorf("in its own process: %v\n%s", err, out)
-	case err != nil:
-		t.Logf("no file system of its own here: %v", err)
-	}
-}
-
-// fillDisk takes all that is left of the file system of dir.
-func fillDisk(t *testing.T, dir string) (empty func()) {
-	t.Helper()
-	path := filepath.Join(dir, "ballast")
-	f, err := os.Create(path)
-	must(t, err)
-	defer f.Close()
-	for block := make([]byte, 4096); ; {
-		if _, err := f.Write(block); errors.Is(err, unix.ENOSPC) {
-			return func() { must(t, os.Remove(path)) }
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // TestFullFileSystem fills a real file system up: rows go into the reserve,
 // over a crash too, then into memory, and all of them into the database when
 // there is room again.
 func TestFullFileSystem(t *testing.T) {
-	onTmpfs(t, "size=32m", func(mount string) {
+	sandbox.OnTmpfs(t, "size=32m", func(mount string) {
 		dir := filepath.Join(mount, "state")
 		config := Config{Dir: dir, MaxPending: 400}
 		tune := quick()
@@ -90,7 +39,7 @@ func TestFullFileSystem(t *testing.T) {
 			t.Fatal("no reserve was made")
 		}
 
-		empty := fillDisk(t, mount)
+		empty := sandbox.Fill(t, mount)
 		for range 1000 {
 			must(t, finish())
 			if s := l.Status(); s.InMemory > 0 {
@@ -116,7 +65,7 @@ func TestFullFileSystem(t *testing.T) {
 			return s.Ready && s.DatabaseErr == nil && s.Pending == 0 && !s.Behind && !s.InReserve && s.ReserveLeft == whole
 		})
 
-		empty = fillDisk(t, mount)
+		empty = sandbox.Fill(t, mount)
 		for l.Storable() == nil {
 			if err := finish(); err != nil {
 				t.Fatalf("refused while storable: %v", err)
@@ -147,8 +96,8 @@ func TestFullFileSystem(t *testing.T) {
 
 // A disk that is full from the start.
 func TestOpenOnFullFileSystem(t *testing.T) {
-	onTmpfs(t, "size=32m", func(mount string) {
-		empty := fillDisk(t, mount)
+	sandbox.OnTmpfs(t, "size=32m", func(mount string) {
+		empty := sandbox.Fill(t, mount)
 		dir := filepath.Join(mount, "state")
 		l := mustOpen(t, Config{Dir: dir}, quick())
 		must(t, l.Begin(Opening{ID: "a", RequestedAt: start}))
@@ -170,7 +119,7 @@ func TestOpenOnFullFileSystem(t *testing.T) {
 
 // No inode is left: files can grow, and no new one can be made.
 func TestNoMoreFiles(t *testing.T) {
-	onTmpfs(t, "size=6m,nr_inodes=24", func(mount string) {
+	sandbox.OnTmpfs(t, "size=6m,nr_inodes=24", func(mount string) {
 		dir := filepath.Join(mount, "state")
 		tune := quick()
 		tune.segmentBytes = 8 << 10
