@@ -112,42 +112,22 @@ func (l *Ledger) saveMemory() {
 		return
 	}
 	for _, o := range l.open {
-		if o.segment != nil {
-			continue
+		if o.segment == nil {
+			if o.segment = l.save(encodeOpening(o.Opening)); o.segment != nil {
+				o.segment.opens++
+				l.unsafe--
+			}
 		}
-		rec, err := encodeOpening(o.Opening)
-		if err != nil {
-			continue
-		}
-		seg, err := l.append(rec)
-		if l.journal.err != nil {
-			return
-		}
-		if err != nil {
-			continue
-		}
-		o.segment = seg
-		seg.opens++
-		l.unsafe--
 	}
 	for _, entries := range [][]*entry{l.batch, l.queue} {
 		for _, e := range entries {
 			if e.segment != nil {
 				continue
 			}
-			rec, err := encodeRow(e.row)
-			if err != nil {
+			if e.segment = l.save(encodeRow(e.row)); e.segment == nil {
 				continue
 			}
-			seg, err := l.append(rec)
-			if l.journal.err != nil {
-				return
-			}
-			if err != nil {
-				continue
-			}
-			e.segment = seg
-			seg.rows++
+			e.segment.rows++
 			l.unsafe--
 			if e.opening != nil {
 				l.release(e.opening)
@@ -155,6 +135,19 @@ func (l *Ledger) saveMemory() {
 			}
 		}
 	}
+}
+
+// save appends a record to the journal, unless it fails by now: then another
+// try would be in vain.
+func (l *Ledger) save(rec []byte, err error) *segment {
+	if err != nil || l.journal.err != nil {
+		return nil
+	}
+	seg, err := l.append(rec)
+	if err != nil || l.journal.err != nil {
+		return nil
+	}
+	return seg
 }
 
 // carry copies the openings of long exchanges behind the newest records.
