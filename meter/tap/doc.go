@@ -20,7 +20,8 @@
 // record still comes, with Dropped set, Complete false and the reason.
 //
 // The parser sees a prefix of what the client saw, decoded; never a byte that
-// follows a gap.
+// follows a gap. Of a string in a JSON text it gets the first 256 KiB: an image
+// in base64 takes no room from the usage that follows it.
 //
 // # WebSockets
 //

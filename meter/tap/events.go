@@ -19,7 +19,7 @@ const maxName = 256
 // thrown away.
 type eventReader struct {
 	r    *reading
-	data *buffer
+	data *document
 
 	name    []byte
 	hasData bool
@@ -169,7 +169,7 @@ func (e *eventReader) free() { e.data.free() }
 // line without its newline counts if the body came to its proper end.
 type lineReader struct {
 	r       *reading
-	line    *buffer
+	line    *document
 	skipped bool
 }
 
@@ -210,7 +210,7 @@ func (l *lineReader) free() { l.line.free() }
 // skip notes that an event did not fit.
 func (r *reading) skip(err error) {
 	if errors.Is(err, errTooLong) {
-		r.lose("an event of the stream was larger than 16 MiB")
+		r.lose("an event of the stream was larger than 16 MiB without its long strings")
 		return
 	}
 	r.lose("keep an event of the stream: " + err.Error())

@@ -240,7 +240,7 @@ func TestRelayDoesNotWaitForDone(t *testing.T) {
 
 // TestLargeBody: a body up to MaxBody is kept whole.
 func TestLargeBody(t *testing.T) {
-	text := `{"data":"` + strings.Repeat("x", 300_000) + `"}`
+	text := `{"data":[` + strings.Repeat("1,", 150_000) + `1]}`
 	for limit, whole := range map[int]bool{len(text): true, len(text) - 1: false} {
 		rec, p := exchange{
 			tap:       &tap.Tap{MaxBody: limit},

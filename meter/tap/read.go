@@ -76,7 +76,7 @@ func (r *reading) lose(reason string) {
 func (r *reading) request() {
 	src := &source{f: r.f, d: &r.f.req}
 	defer src.stop()
-	body := r.buffer(r.f.tap.maxBody())
+	body := r.document(r.f.tap.maxBody())
 	defer body.free()
 	// Whatever ends the copy, the parser takes a body that was cut.
 	_ = r.decode(src, &r.f.reqHead, body.write)

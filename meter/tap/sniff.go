@@ -140,26 +140,24 @@ func (s *sniffer) decide(last bool) error {
 	case undecided:
 		return nil
 	case events:
-		s.to = &eventReader{r: s.r, data: s.r.buffer(maxEvent)}
+		s.to = &eventReader{r: s.r, data: s.r.document(maxEvent)}
 	case lines:
-		s.to = &lineReader{r: s.r, line: s.r.buffer(maxEvent)}
+		s.to = &lineReader{r: s.r, line: s.r.document(maxEvent)}
 	case messages:
-		s.to = &messageReader{r: s.r, message: s.r.buffer(maxEvent)}
+		s.to = &messageReader{r: s.r, message: &buffer{tap: s.r.f.tap, max: maxEvent}}
 	case whole:
-		s.to = &bodyReader{r: s.r, status: hd.status, body: s.r.buffer(s.r.f.tap.maxBody())}
+		s.to = &bodyReader{r: s.r, status: hd.status, body: s.r.document(s.r.f.tap.maxBody())}
 	}
 	start := s.start
 	s.start = nil
 	return s.to.write(start)
 }
 
-func (r *reading) buffer(limit int) *buffer { return &buffer{tap: r.f.tap, max: limit} }
-
 // bodyReader keeps a whole body for the parser.
 type bodyReader struct {
 	r      *reading
 	status int
-	body   *buffer
+	body   *document
 }
 
 func (b *bodyReader) write(p []byte) error {

@@ -45,8 +45,8 @@ type Tap struct {
 	// DefaultMaxTotal.
 	MaxTotal int64
 	// MaxBody is how many bytes, decompressed, are kept of a request's body
-	// and of a response that is not a stream; 0 means DefaultMaxBody, in
-	// which an answer with a few generated images fits.
+	// and of a response that is not a stream, without the rest of JSON's long
+	// strings, such as images; 0 means DefaultMaxBody.
 	MaxBody int
 	// Logger takes what an operator should know. Nil discards.
 	Logger *slog.Logger
