@@ -183,7 +183,7 @@ func (a *app) returnMachine(ctx context.Context, steps *term.Steps) error {
 
 // shellFiles are the start-up files that may hold our line.
 func (a *app) shellFiles() []shellenv.RCFile {
-	return shellenv.RCFiles(a.paths.Home, os.Getenv("SHELL"), a.paths.Program(), os.Getenv)
+	return agents.ShellFiles(a.paths, os.Getenv)
 }
 
 // ofLedger reports whether a file stays when the rest is purged: the database

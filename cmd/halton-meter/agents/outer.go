@@ -77,6 +77,9 @@ func (in *Installer) writeShellFiles(context.Context) (string, error) {
 	if in.NoShellRC {
 		return "left alone; evaluate \"halton-meter env\" where you want it", nil
 	}
+	if err := noteShellFiles(in.Paths, in.ShellFiles); err != nil {
+		return "", err
+	}
 	var told []string
 	for _, f := range in.ShellFiles {
 		_, err := f.Install()
@@ -101,7 +104,13 @@ func (in *Installer) cleanShellFiles(context.Context) (string, error) {
 		_, err := f.Remove()
 		errs = append(errs, err)
 	}
-	return "our line removed", errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return "", err
+	}
+	if err := os.Remove(in.Paths.shellFilesNote()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return "our line removed", nil
 }
 
 func (in *Installer) shellFilesHoldUs() bool {

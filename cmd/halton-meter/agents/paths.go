@@ -24,7 +24,7 @@ func FindPaths(getenv func(string) string) (Paths, error) {
 	}
 	state := getenv("HALTON_METER_HOME")
 	if state == "" {
-		state = filepath.Join(home, ".halton-meter")
+		state = DefaultState(home)
 	}
 	for _, p := range []string{home, state} {
 		if !filepath.IsAbs(p) {
@@ -33,6 +33,9 @@ func FindPaths(getenv func(string) string) (Paths, error) {
 	}
 	return Paths{Home: filepath.Clean(home), State: filepath.Clean(state)}, nil
 }
+
+// DefaultState is the state directory where $HALTON_METER_HOME names no other.
+func DefaultState(home string) string { return filepath.Join(home, ".halton-meter") }
 
 // In is the path of a file in the state directory.
 func (p Paths) In(elem ...string) string {

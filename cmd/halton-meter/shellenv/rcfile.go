@@ -21,7 +21,13 @@ const (
 	// createdMark begins the block in a file that there was none of, and that
 	// goes with the block if nobody has written into it.
 	createdMark = "# >>> halton-meter (created) >>>"
+	// foldersMark is that for a file whose folders had to be made too: they go
+	// with it. The number is how many.
+	foldersMark = "# >>> halton-meter (created with %d folders) >>>"
 )
+
+// manyFolders is more than any shell's file lies deep.
+const manyFolders = 8
 
 // ErrBrokenBlock means that one of the two marks is missing, so that nobody
 // knows where our line ends and the user's begin.
@@ -34,37 +40,6 @@ type RCFile struct {
 	Line string
 	// Owned: nobody else writes into the file, which goes when the block does.
 	Owned bool
-}
-
-// RCFiles are the start-up files of the shells that a user of this home may
-// have: each that is there, and the one of the shell in shell (a path, $SHELL)
-// even if it is not. program is the halton-meter that the line runs.
-func RCFiles(home, shell, program string, getenv func(string) string) []RCFile {
-	sh := "[ -x " + Quote(program) + " ] && eval \"$(" + Quote(program) + " env 2>/dev/null)\""
-	fish := "test -x " + Quote(program) + "; and " + Quote(program) + " env --shell fish 2>/dev/null | source"
-	zdot := getenv("ZDOTDIR")
-	if zdot == "" {
-		zdot = home
-	}
-	confDir := getenv("XDG_CONFIG_HOME")
-	if confDir == "" {
-		confDir = filepath.Join(home, ".config")
-	}
-	fishDir := filepath.Join(confDir, "fish")
-	var files []RCFile
-	add := func(name, path, line string) {
-		if _, err := os.Stat(path); err == nil || filepath.Base(shell) == name {
-			files = append(files, RCFile{Path: path, Line: line})
-		}
-	}
-	add("zsh", filepath.Join(zdot, ".zshrc"), sh)
-	add("bash", filepath.Join(home, ".bashrc"), sh)
-	// A login bash, which macOS's Terminal starts, reads this one instead.
-	add("", filepath.Join(home, ".bash_profile"), sh)
-	if _, err := os.Stat(fishDir); err == nil || filepath.Base(shell) == "fish" {
-		files = append(files, RCFile{Path: filepath.Join(fishDir, "conf.d", "halton-meter.fish"), Line: fish, Owned: true})
-	}
-	return files
 }
 
 // Install puts the block into the file, in place of an older one, and tells
@@ -80,11 +55,13 @@ func (f RCFile) Install() (changed bool, err error) {
 	}
 	open := len(before) > 0 && !bytes.HasSuffix(before, []byte("\n"))
 	mark, gap := beginMark, ""
-	switch {
+	switch folders, created := createdWith(block); {
 	case open || bytes.HasPrefix(block, []byte(joinedMark)):
 		mark = joinedMark
-	case old == nil || bytes.HasPrefix(block, []byte(createdMark)):
-		mark = createdMark
+	case old == nil:
+		mark = createdMarkFor(missingFolders(f.Path))
+	case created:
+		mark = createdMarkFor(folders)
 	}
 	if open {
 		gap = "\n"
@@ -110,10 +87,45 @@ func (f RCFile) Remove() (changed bool, err error) {
 		return false, nil
 	}
 	rest := append(bytes.Clone(before), after...)
-	if len(rest) == 0 && (f.Owned || bytes.HasPrefix(block, []byte(createdMark))) {
-		return true, os.Remove(f.Path)
+	folders, created := createdWith(block)
+	if len(rest) > 0 || !f.Owned && !created {
+		return true, f.write(rest, mode)
 	}
-	return true, f.write(rest, mode)
+	if err := os.Remove(f.Path); err != nil {
+		return true, err
+	}
+	// One that somebody else has put a file into stays.
+	for dir := filepath.Dir(f.Path); folders > 0 && os.Remove(dir) == nil; folders-- {
+		dir = filepath.Dir(dir)
+	}
+	return true, nil
+}
+
+// missingFolders is how many folders above path there are none of.
+func missingFolders(path string) int {
+	n := 0
+	for dir := filepath.Dir(path); n < manyFolders && !there(dir); n++ {
+		dir = filepath.Dir(dir)
+	}
+	return n
+}
+
+func createdMarkFor(folders int) string {
+	if folders == 0 {
+		return createdMark
+	}
+	return fmt.Sprintf(foldersMark, folders)
+}
+
+// createdWith reports whether the block's file came with it, and how many
+// folders did.
+func createdWith(block []byte) (folders int, created bool) {
+	for n := range manyFolders + 1 {
+		if line(block, createdMarkFor(n)) == 0 {
+			return n, true
+		}
+	}
+	return 0, false
 }
 
 // Installed reports whether the file has our block, and whether it says Line.
@@ -149,7 +161,7 @@ func (f RCFile) read() ([]byte, fs.FileMode, error) {
 // in a repository have, it replaces what the link points to.
 func (f RCFile) write(data []byte, mode fs.FileMode) error {
 	path, err := filepath.EvalSymlinks(f.Path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, linked := os.Readlink(f.Path); errors.Is(err, fs.ErrNotExist) && linked != nil {
 		path, err = f.Path, os.MkdirAll(filepath.Dir(f.Path), 0o755) //nolint:gosec // as shells make it
 	}
 	if err != nil {
@@ -165,8 +177,8 @@ func split(data []byte) (before, block, after []byte, err error) {
 	if at := line(data, joinedMark); begin < 0 && at >= 0 {
 		begin, joined = at, true
 	}
-	if begin < 0 {
-		begin = line(data, createdMark)
+	for n := 0; begin < 0 && n <= manyFolders; n++ {
+		begin = line(data, createdMarkFor(n))
 	}
 	end := line(data, endMark)
 	switch {
@@ -175,7 +187,10 @@ func split(data []byte) (before, block, after []byte, err error) {
 	case begin < 0 || end < begin:
 		return nil, nil, nil, ErrBrokenBlock
 	}
-	stop := min(end+len(endMark)+1, len(data))
+	stop := len(data)
+	if n := bytes.IndexByte(data[end:], '\n'); n >= 0 {
+		stop = end + n + 1
+	}
 	before, block, after = data[:begin], data[begin:stop], data[stop:]
 	// Only where nothing was added behind the block does the file end again
 	// without a line break.
@@ -185,14 +200,15 @@ func split(data []byte) (before, block, after []byte, err error) {
 	return before, block, after, nil
 }
 
-// line is where a line that is exactly mark begins, -1 if none does.
+// line is where a line that is exactly mark begins, -1 if none does. An editor
+// may have given the file's lines other ends.
 func line(data []byte, mark string) int {
 	for at := 0; at < len(data); {
 		end := bytes.IndexByte(data[at:], '\n')
 		if end < 0 {
 			end = len(data) - at
 		}
-		if string(data[at:at+end]) == mark {
+		if string(bytes.TrimSuffix(data[at:at+end], []byte("\r"))) == mark {
 			return at
 		}
 		at += end + 1

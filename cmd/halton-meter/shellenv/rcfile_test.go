@@ -141,9 +141,13 @@ func TestALinkedFileStaysALink(t *testing.T) {
 func TestWhichFiles(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
+	login := false
 	names := func(shell string, env map[string]string) []string {
 		var list []string
-		for _, f := range shellenv.RCFiles(home, shell, "/p/halton-meter", func(n string) string { return env[n] }) {
+		shells := shellenv.Shells{
+			Home: home, Shell: shell, Program: "/p/halton-meter", Login: login, Getenv: func(n string) string { return env[n] },
+		}
+		for _, f := range shells.Files() {
 			rel, _ := filepath.Rel(home, f.Path)
 			list = append(list, rel)
 		}
@@ -154,6 +158,18 @@ func TestWhichFiles(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"zd/.zshrc"}, names("/bin/zsh", map[string]string{"ZDOTDIR": filepath.Join(home, "zd")})); diff != "" {
 		t.Error(diff)
+	}
+	login = true
+	if diff := cmp.Diff([]string{".bashrc", ".bash_profile"}, names("/bin/bash", nil)); diff != "" {
+		t.Errorf("login shells: %s", diff)
+	}
+	write(t, filepath.Join(home, ".profile"), "")
+	if diff := cmp.Diff([]string{".zshrc", ".profile"}, names("/bin/zsh", nil)); diff != "" {
+		t.Errorf("login shells with .profile: %s", diff)
+	}
+	login = false
+	if diff := cmp.Diff([]string{".bashrc"}, names("/bin/bash", nil)); diff != "" {
+		t.Errorf(".profile of a desktop session: %s", diff)
 	}
 	write(t, filepath.Join(home, ".bash_profile"), "")
 	if diff := cmp.Diff([]string{".bash_profile", ".config/fish/conf.d/halton-meter.fish"}, names("/usr/bin/fish", nil)); diff != "" {
@@ -187,16 +203,79 @@ func TestAFileThatWasNotThere(t *testing.T) {
 	}
 }
 
+// A file of our own goes, and so do the folders that were made for it: one that
+// was there before stays, and one into which somebody else has put a file.
 func TestAFileOfOurOwnGoes(t *testing.T) {
 	t.Parallel()
-	f := shellenv.RCFile{Path: filepath.Join(t.TempDir(), "conf.d", "halton-meter.fish"), Line: "x", Owned: true}
+	for name, c := range map[string]struct{ before, meanwhile, left string }{
+		"no folder": {left: ""},
+		"a folder":  {before: ".config", left: ".config"},
+		"theirs":    {meanwhile: ".config/fish/config.fish", left: ".config/fish/config.fish"},
+	} {
+		home := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(home, c.before), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f := shellenv.RCFile{Path: filepath.Join(home, ".config", "fish", "conf.d", "halton-meter.fish"), Line: "x", Owned: true}
+		for _, line := range []string{"x", "y"} {
+			f.Line = line
+			if _, err := f.Install(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.meanwhile != "" {
+			write(t, filepath.Join(home, c.meanwhile), "")
+		}
+		if _, err := f.Remove(); err != nil {
+			t.Fatal(err)
+		}
+		last := ""
+		err := filepath.WalkDir(home, func(path string, _ os.DirEntry, err error) error {
+			if path != home {
+				last, _ = filepath.Rel(home, path)
+			}
+			return err
+		})
+		if err != nil || last != c.left {
+			t.Errorf("%s: left %q, %v; want %q", name, last, err, c.left)
+		}
+	}
+}
+
+// An editor that gives all lines other ends does not make our block a stranger.
+func TestABlockWithOtherLineEnds(t *testing.T) {
+	t.Parallel()
+	f := shellenv.RCFile{Path: filepath.Join(t.TempDir(), "rc"), Line: "x"}
+	write(t, f.Path, "a\n")
 	if _, err := f.Install(); err != nil {
 		t.Fatal(err)
+	}
+	write(t, f.Path, strings.ReplaceAll(read(t, f.Path)+"b\n", "\n", "\r\n"))
+	if _, err := f.Install(); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, f.Path); strings.Count(got, "halton-meter >>>") != 1 || !strings.Contains(got, "\nx\n") {
+		t.Errorf("again: %q", got)
 	}
 	if _, err := f.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(f.Path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("still there: %v", err)
+	if got := read(t, f.Path); got != "a\r\nb\r\n" {
+		t.Errorf("removed: %q", got)
+	}
+}
+
+// A link whose target is elsewhere today is not made a file.
+func TestALinkToNothingStaysALink(t *testing.T) {
+	t.Parallel()
+	f := shellenv.RCFile{Path: filepath.Join(t.TempDir(), ".zshrc"), Line: "x"}
+	if err := os.Symlink("dotfiles/zshrc", f.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Install(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Install: %v", err)
+	}
+	if to, err := os.Readlink(f.Path); err != nil || to != "dotfiles/zshrc" {
+		t.Errorf("it became %q, %v", to, err)
 	}
 }
