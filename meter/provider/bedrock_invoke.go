@@ -2,6 +2,7 @@ package provider
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 )
 
@@ -17,6 +18,8 @@ import (
 //	Llama       prompt_token_count, generation_token_count
 //	Titan       inputTextTokenCount, results[].tokenCount
 //	any stream  amazon-bedrock-invocationMetrics
+//	any other   the header's X-Amzn-Bedrock-Input-Token-Count and
+//	            -Output-Token-Count, where the body names nothing
 type bedrockInvoke struct {
 	exchange
 	claude anthropicMessages
@@ -25,6 +28,7 @@ type bedrockInvoke struct {
 	inner   Parser
 	counts  bedrockCounts
 	metrics bedrockCounts
+	header  http.Header
 	ended   bool
 }
 
@@ -79,6 +83,22 @@ func (p *bedrockInvoke) Body(status int, body []byte) {
 		p.inner.Body(status, body)
 	}
 	p.ended = p.readObject(body)
+}
+
+// bedrockCountFields are the fields of InvokeModel's header that count tokens.
+var bedrockCountFields = []string{"X-Amzn-Bedrock-Input-Token-Count", "X-Amzn-Bedrock-Output-Token-Count"}
+
+// Header implements HeaderParser.
+func (p *bedrockInvoke) Header(h http.Header) { p.header = h }
+
+// readHeader reads the header's counts, and reports whether there are any.
+func (p *bedrockInvoke) readHeader() bool {
+	c := &p.counts
+	for i, n := range []*int64{&c.input, &c.output} {
+		field := bedrockCountFields[i]
+		c.named = p.count(n, field, []byte(p.header.Get(field))) || c.named
+	}
+	return c.named
 }
 
 // readObject reads what models other than Claude and OpenAI's say, and
@@ -141,6 +161,9 @@ func (p *bedrockInvoke) Result(eof bool) Result {
 	}
 	if p.metrics.named {
 		return p.metrics.result(x, p.ended)
+	}
+	if !p.counts.named && x.errorClass == "" && p.readHeader() {
+		return p.counts.result(p.exchange, true)
 	}
 	return p.counts.result(x, p.ended || eof && p.counts.named)
 }

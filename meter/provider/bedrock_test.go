@@ -3,6 +3,7 @@ package provider
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,6 +28,7 @@ func TestBedrockRules(t *testing.T) {
 		name, rule string
 		format     Format
 		status     int
+		header     http.Header
 		body       string
 		events     []bedrockEvent
 		cut        bool
@@ -148,10 +150,35 @@ func TestBedrockRules(t *testing.T) {
 		},
 		{
 			name:   "a model whose body names no usage",
-			rule:   "the counts are in headers only",
+			rule:   "nor does the header",
 			format: FormatBedrockInvoke,
 			body:   `{"outputs":[]}`,
 			reason: "the provider sent no usage",
+		},
+		{
+			name:   "a model whose header alone names usage, as Cohere's embeddings",
+			rule:   "docs.aws.amazon.com, InvokeModel: the header's counts",
+			format: FormatBedrockInvoke,
+			header: http.Header{"X-Amzn-Bedrock-Input-Token-Count": {"12"}, "X-Other": {"x"}},
+			body:   `{"embeddings":[[0.1]],"response_type":"embeddings_floats"}`,
+			want:   &Usage{Input: 12},
+		},
+		{
+			name:   "a header beside a body that names usage",
+			rule:   "the body tells more",
+			format: FormatBedrockInvoke,
+			header: http.Header{"X-Amzn-Bedrock-Input-Token-Count": {"garbage"}, "X-Amzn-Bedrock-Output-Token-Count": {"1"}},
+			body:   `{"generation":"x","prompt_token_count":10,"generation_token_count":5}`,
+			want:   &Usage{Input: 10, Output: 5},
+		},
+		{
+			name:   "a garbled header",
+			rule:   "what is no count bills nothing",
+			format: FormatBedrockInvoke,
+			header: http.Header{"X-Amzn-Bedrock-Input-Token-Count": {"garbage"}},
+			body:   `{}`,
+			want:   &Usage{},
+			reason: "X-Amzn-Bedrock-Input-Token-Count is not a plausible count",
 		},
 	}
 	for _, tt := range tests {
@@ -163,6 +190,9 @@ func TestBedrockRules(t *testing.T) {
 			}
 			if tt.body != "" {
 				p.Body(max(tt.status, 200), []byte(tt.body))
+			}
+			if kept := UsageHeader(tt.header); kept != nil {
+				p.(HeaderParser).Header(kept)
 			}
 			got := p.Result(!tt.cut)
 			if diff := cmp.Diff(tt.want, got.Usage); diff != "" {

@@ -3,6 +3,7 @@ package provider_test
 import (
 	"fmt"
 	"log"
+	"net/http"
 	"slices"
 
 	"github.com/haltonlabs/halton-meter/meter/provider"
@@ -124,6 +125,20 @@ func ExampleTable() {
 	endpoint, ok := table.Lookup("POST", "llm.corp.example", "/team/v1/chat/completions")
 	fmt.Println(ok, endpoint.Provider, endpoint.Format)
 	// Output: true corp openai-chat
+}
+
+// Amazon Bedrock counts the tokens of some models in the header alone.
+func ExampleHeaderParser() {
+	e, _ := provider.Lookup("POST", "bedrock-runtime.us-east-1.amazonaws.com", "/model/cohere.embed-english-v3/invoke")
+	p := e.NewParser()
+	p.Request([]byte(`{"texts":["a"],"input_type":"search_document"}`))
+	header := http.Header{"X-Amzn-Bedrock-Input-Token-Count": {"3"}}
+	if h := provider.UsageHeader(header); h != nil {
+		p.(provider.HeaderParser).Header(h)
+	}
+	p.Body(200, []byte(`{"embeddings":[[0.25]]}`))
+	fmt.Println(p.Result(true).Usage.Input)
+	// Output: 3
 }
 
 func ExampleDialog() {

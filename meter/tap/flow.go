@@ -41,6 +41,7 @@ type head struct {
 	contentType string
 	encoding    []string
 	origin      http.Header // of a request
+	usage       http.Header // of a response
 	errorCode   string      // of a response
 }
 
@@ -67,7 +68,7 @@ func (f *Flow) wrap(d *direction, hd *head, status int, h http.Header, body io.R
 	*hd = head{seen: true, status: status, contentType: h.Get("Content-Type"), encoding: h.Values("Content-Encoding")}
 	if d == &f.resp {
 		f.last = time.Since(f.start)
-		hd.errorCode = provider.ErrorCodeOf(h)
+		hd.usage, hd.errorCode = provider.UsageHeader(h), provider.ErrorCodeOf(h)
 	} else {
 		hd.origin = provider.OriginHeader(h)
 	}

@@ -355,3 +355,24 @@ func (p panicky) Result(bool) provider.Result {
 	p.at("result")
 	return provider.Result{Complete: true}
 }
+
+// What a header counts reaches the record.
+func TestUsageInTheHeader(t *testing.T) {
+	endpoint, ok := provider.Lookup("POST", "bedrock-runtime.us-east-1.amazonaws.com", "/model/cohere.embed-english-v3/invoke")
+	if !ok {
+		t.Fatal("not metered")
+	}
+	var rec tap.Record
+	tp := tap.Tap{Done: func(r tap.Record) { rec = r }}
+	f := tp.Start(tap.Exchange{Endpoint: endpoint})
+	h := header("application/json")
+	h.Set("X-Amzn-Bedrock-Input-Token-Count", "12")
+	if _, err := io.ReadAll(f.Response(200, h, body(`{"embeddings":[[0.5]]}`, 7))); err != nil {
+		t.Fatal(err)
+	}
+	f.End(tap.Completed, nil)
+	noErr(t, tp.Close(t.Context()))
+	if !rec.Complete || rec.Usage == nil || rec.Usage.Input != 12 {
+		t.Errorf("complete %v (%s), usage %+v", rec.Complete, rec.Reason, rec.Usage)
+	}
+}

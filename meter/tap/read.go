@@ -92,8 +92,12 @@ func (r *reading) response() {
 	out := &sniffer{r: r}
 	defer out.free()
 	err := r.decode(src, &r.f.respHead, out.write)
-	if !r.f.head(&r.f.respHead).seen {
+	hd := r.f.head(&r.f.respHead)
+	if !hd.seen {
 		return
+	}
+	if p, ok := r.parser.(provider.HeaderParser); ok && hd.usage != nil {
+		p.Header(hd.usage)
 	}
 	r.whole = err == io.EOF
 	if err != io.EOF && err != io.ErrUnexpectedEOF {
