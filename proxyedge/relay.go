@@ -6,10 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -181,7 +179,7 @@ func (t *tunnel) relay(dst, src *end, f *flow, count func(int)) {
 			t.guest.deadline(func() { src.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
 		}
 		t.writing.Add(1)
-		wrote, err := dst.conn.Write(b[:n])
+		wrote, err := dst.write(b[:n], src.waited)
 		t.writing.Add(-1)
 		if err != nil {
 			f.pending = bytes.Clone(b[wrote:n])
@@ -234,83 +232,4 @@ func reset(conn net.Conn) {
 		c.SetLinger(0)
 	}
 	conn.Close()
-}
-
-const bufferSize = 64 << 10
-
-type buffer = [bufferSize]byte
-
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
-// end is a connection to read from lazily: while it is silent it owns no
-// buffer. An idle tunnel that waits inside an io.Copy holds two buffers, or,
-// where Go splices, two pipes of two descriptors and up to 1 MiB each.
-type end struct {
-	conn net.Conn
-	raw  syscall.RawConn // nil: not a socket, read with a buffer in hand
-
-	read  func(fd uintptr) bool // made once, so that a read allocates nothing
-	limit int
-	buf   *buffer
-	n     int
-	err   error
-}
-
-func newEnd(conn net.Conn) *end {
-	r := &end{conn: conn}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			r.raw, r.read = raw, r.readNow
-		}
-	}
-	return r
-}
-
-// next waits for bytes and returns them in a buffer that the caller puts back
-// into buffers.
-func (r *end) next(limit int) (*buffer, int, error) {
-	limit = min(limit, bufferSize)
-	if r.raw == nil {
-		b := buffers.Get().(*buffer)
-		n, err := r.conn.Read(b[:limit])
-		if n > 0 {
-			return b, n, nil // a lasting error comes back at the next read
-		}
-		buffers.Put(b)
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return nil, 0, err
-	}
-	r.limit = limit
-	if err := r.raw.Read(r.read); err != nil {
-		return nil, 0, err
-	}
-	b := r.buf
-	r.buf = nil
-	return b, r.n, r.err
-}
-
-// readNow is called when the socket may be readable, and says whether it was.
-func (r *end) readNow(fd uintptr) bool {
-	b := buffers.Get().(*buffer)
-	for {
-		n, err := syscall.Read(int(fd), b[:r.limit])
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			buffers.Put(b)
-			return false
-		case err != nil:
-			buffers.Put(b)
-			r.buf, r.n, r.err = nil, 0, os.NewSyscallError("read", err)
-		case n == 0:
-			buffers.Put(b)
-			r.buf, r.n, r.err = nil, 0, io.EOF
-		default:
-			r.buf, r.n, r.err = b, n, nil
-		}
-		return true
-	}
 }
