@@ -42,7 +42,28 @@
 //
 // # The command
 //
-// cmd/halton-meter assembles the packages into the product; it has a file for
-// each command. Start with its README at the root of the repository.
-// cmd/meterbench measures it side by side with other proxies.
+// cmd/halton-meter assembles the packages into the product. Its own files have
+// a command each, start.go for "halton-meter start", and what commands share
+// is beneath it:
+//
+//   - agents: the four jobs, where their files lie, and the steps that install
+//     and remove them; under launchd, the emulator, or systemd by way of systemd.
+//   - config: config.toml; upstream: the proxy that the user had before.
+//   - doctor: what is wrong with an installation, and what mends it.
+//   - edgectl: asks a running edge what it did, and upgrades it in place.
+//   - shellenv: the variables that lead a shell's programs through the edge.
+//   - mactools: networksetup, security and scutil.
+//   - term, manual: how it speaks, and what it says about itself.
+//
+// cmd/halton-meter/testdata/script has a script for each mode, which shows the
+// whole from outside. cmd/meterbench measures the product side by side with
+// other proxies, and .ci/e2e drives it with the providers' SDKs. The README at
+// the root of the repository is for users.
+//
+// # What several rooms need
+//
+// Package internal/house is the rules of this module as tests. The others
+// beneath internal are small: atomicfile, filelock, logfile, secret, unixsock
+// for files, process for what owns them, activation for sockets that are handed
+// over, replay and sandbox for tests.
 package haltonmeter
