@@ -57,8 +57,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/haltonlabs/halton-meter/internal/filelock"
 )
@@ -256,7 +256,13 @@ func (n Negotiation) others(last Record) map[string]int {
 	return ports
 }
 
-var validName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+// validName reports whether a name is one that Port allows.
+func validName(name string) bool {
+	letter := func(r rune) bool { return r >= 'a' && r <= 'z' }
+	return name != "" && len(name) <= 64 && letter(rune(name[0])) && !strings.ContainsFunc(name, func(r rune) bool {
+		return !letter(r) && (r < '0' || r > '9') && r != '_'
+	})
+}
 
 func (n Negotiation) validate() error {
 	if ip, err := netip.ParseAddr(n.Host); err != nil || !ip.IsLoopback() || ip.Zone() != "" {
@@ -265,7 +271,7 @@ func (n Negotiation) validate() error {
 	names := map[string]bool{}
 	pins := map[int]string{}
 	for _, p := range n.Ports {
-		if !validName.MatchString(p.Name) {
+		if !validName(p.Name) {
 			return fmt.Errorf("negotiate ports: invalid name %q", p.Name)
 		}
 		if names[p.Name] {
@@ -291,7 +297,7 @@ func (n Negotiation) validate() error {
 func (n Negotiation) validateKnown(names map[string]bool, pins map[int]string) error {
 	held := map[int]string{}
 	for name, port := range n.Known {
-		if !validName.MatchString(name) || port < 0 || port > 65535 {
+		if !validName(name) || port < 0 || port > 65535 {
 			return fmt.Errorf("negotiate ports: invalid known port %q: %d", name, port)
 		}
 		if names[name] {

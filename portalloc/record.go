@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +27,9 @@ const maxRecord = 16 << 10
 const portSuffix = "_port"
 
 // validProcess is far wider than what process.ID returns, and fits for a log.
-var validProcess = regexp.MustCompile(`^[!-~]{1,200}$`)
+func validProcess(id string) bool {
+	return id != "" && len(id) <= 200 && !strings.ContainsFunc(id, func(r rune) bool { return r < '!' || r > '~' })
+}
 
 // Record is the content of a state file: the chosen ports and their owner.
 //
@@ -189,7 +190,7 @@ func (r *Record) set(key string, value json.Token) error {
 			return errors.New("not a string")
 		case key == "started_at":
 			return r.StartedAt.UnmarshalText([]byte(s))
-		case !validProcess.MatchString(s):
+		case !validProcess(s):
 			return errors.New("names no process")
 		}
 		r.Process = s
@@ -205,7 +206,7 @@ func (r *Record) set(key string, value json.Token) error {
 		return err
 	}
 	name, ok := strings.CutSuffix(key, portSuffix)
-	if !ok || !validName.MatchString(name) {
+	if !ok || !validName(name) {
 		return errors.New("unknown key")
 	}
 	port, err := strconv.ParseUint(number.String(), 10, 16)
