@@ -31,6 +31,11 @@ func quiet(tb testing.TB, chained bool, adjust func(*Edge)) (addr string) {
 
 	var mu sync.Mutex
 	var held []net.Conn
+	keep := func(conn net.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		held = append(held, conn)
+	}
 	hold := func(conn net.Conn) {
 		b := buffers.Get().(*buffer)
 		defer buffers.Put(b)
@@ -42,9 +47,7 @@ func quiet(tb testing.TB, chained bool, adjust func(*Edge)) (addr string) {
 			conn.Close()
 			return
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		held = append(held, conn)
+		keep(conn)
 	}
 	tb.Cleanup(func() {
 		mu.Lock()
@@ -60,7 +63,13 @@ func quiet(tb testing.TB, chained bool, adjust func(*Edge)) (addr string) {
 		edge.Metered = func(string, int) bool { return true }
 		edge.Daemon = func() (Daemon, error) { return Daemon{Proxy: far.Addr().String()}, nil }
 		edge.Probe = func(context.Context, Daemon) error { return nil }
-		r := &Receiver{Key: testKey, Handle: func(_ context.Context, conn net.Conn, _ Chain) { hold(conn) }}
+		r := &Receiver{Key: testKey, Handle: func(_ context.Context, conn net.Conn, c Chain) {
+			if c.Host == quietHost {
+				keep(conn)
+				return
+			}
+			hold(conn)
+		}}
 		serving.Go(func() { r.Serve(ctx, far) })
 	} else {
 		edge.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -75,6 +84,24 @@ func quiet(tb testing.TB, chained bool, adjust func(*Edge)) (addr string) {
 
 // awake keeps tunnels from sleeping while a test lasts.
 func awake(e *Edge) { e.lull = time.Hour }
+
+// quietHost is a host that nobody speaks to.
+const quietHost = "quiet.example"
+
+// askTunnel opens a tunnel to quietHost and says nothing in it.
+func askTunnel(tb testing.TB, addr string) net.Conn {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "CONNECT "+quietHost+":443 HTTP/1.1\r\n\r\n"); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, len(established))); err != nil {
+		tb.Fatal(err)
+	}
+	return conn
+}
 
 // openTunnel opens a tunnel and waits for its first bytes to come back.
 func openTunnel(tb testing.TB, addr string) net.Conn {

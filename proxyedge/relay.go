@@ -28,7 +28,7 @@ type tunnel struct {
 
 	// Under the sleepers' mutex.
 	seen   uint64 // up and down when it was looked at
-	asleep bool
+	onward errand // how it goes on, while asleep; nil: it is awake
 	fds    [2]int // while asleep
 }
 
@@ -117,7 +117,7 @@ func (t *tunnel) relayOn(ctx context.Context, up *sync.WaitGroup) (asleep bool) 
 		t.relayDown()
 		up.Wait()
 		t.edge.sleepers.forget(t)
-		if t.doze(ctx) {
+		if t.doze(ctx, t.settle, t.live) {
 			return true
 		}
 		if !t.rest(ctx) {

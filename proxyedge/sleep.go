@@ -13,8 +13,8 @@ import (
 // falls asleep: it owns no goroutine, and one poller for all of them waits for
 // its two sockets. A tunnel in use does not notice, it is never asleep.
 //
-// Only tunnels between two plain sockets sleep, and none that is half-closed:
-// that one has a deadline.
+// Only tunnels between two plain sockets sleep, and none that is half-closed or
+// waits for the daemon's first byte: those have a deadline.
 
 const (
 	// lull is the least silence that makes a tunnel sleep, twice that the most:
@@ -144,7 +144,7 @@ func (s *sleepers) look() {
 }
 
 // put lays t down. From then on it is whoever's that wakes it.
-func (s *sleepers) put(ctx context.Context, t *tunnel) bool {
+func (s *sleepers) put(ctx context.Context, t *tunnel, onward errand) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ctx.Err() != nil || !s.start() || !s.polling.proved {
@@ -159,40 +159,38 @@ func (s *sleepers) put(ctx context.Context, t *tunnel) bool {
 			return false
 		}
 	}
-	t.asleep = true
+	t.onward = onward
 	s.fallen++
 	s.tick()
 	return true
 }
 
-// raise takes t out of its bed, and tells whether it slept. The caller holds
+// raise takes t out of its bed and lets it go on, if it slept. The caller holds
 // mu. Its sockets may stay armed: what they tell once more, nobody heeds.
-func (s *sleepers) raise(t *tunnel) (slept bool) {
+func (s *sleepers) raise(t *tunnel) {
 	for _, fd := range t.fds {
 		if s.beds[fd] == t {
 			delete(s.beds, fd)
 		}
 	}
-	slept, t.asleep = t.asleep, false
-	return slept
+	if t.onward != nil {
+		t.guest.sojourn.begin(t.onward)
+		t.onward = nil
+	}
 }
 
 // wake lets t go on, if it is asleep.
 func (s *sleepers) wake(t *tunnel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.raise(t) {
-		t.guest.sojourn.begin(t.live)
-	}
+	s.raise(t)
 }
 
 func (s *sleepers) wakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.beds {
-		if s.raise(t) {
-			t.guest.sojourn.begin(t.live)
-		}
+		s.raise(t)
 	}
 }
 
@@ -297,14 +295,14 @@ func (s *sleepers) poll(p *polling) {
 	}
 }
 
-// doze lets a tunnel at rest fall asleep. If it does, it is its caller's no
-// more.
-func (t *tunnel) doze(ctx context.Context) bool {
+// doze lets a tunnel at rest fall asleep, as settle leaves it. If it does, it is
+// its caller's no more: onward is what it wakes to.
+func (t *tunnel) doze(ctx context.Context, settle func(), onward errand) bool {
 	if t.guest.sojourn == nil || t.client.raw == nil || t.far.raw == nil || t.broken.Load() ||
 		t.upward.ended || t.downward.ended || len(t.upward.pending)+len(t.downward.pending) > 0 {
 		return false
 	}
-	return t.guest.sleep(t.settle, func() bool { return t.edge.sleepers.put(ctx, t) }, t.awaken)
+	return t.guest.sleep(settle, func() bool { return t.edge.sleepers.put(ctx, t, onward) }, t.awaken)
 }
 
 // awaken is what an upgrade interrupts a sleeping tunnel with: awake, it comes

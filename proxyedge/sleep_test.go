@@ -29,16 +29,25 @@ func (e *Edge) waitAsleep(tb testing.TB, n int) {
 	tb.Fatalf("%d tunnels sleep, want %d", e.asleep(), n)
 }
 
-// A tunnel that is silent after its first bytes holds two sockets and what is
-// written down about them: no goroutine, no stack. The limit of the heap
-// includes both far ends, which are in this process: four sockets.
+// A tunnel that is silent, from its first bytes on or before them, holds two
+// sockets and what is written down about them: no goroutine, no stack. The
+// limit of the heap includes both far ends, which are in this process: four
+// sockets.
 func TestSilentTunnelsHoldNoGoroutine(t *testing.T) {
 	const tunnels, limit = manySleepers + 44, 5 << 10
-	for name, chained := range map[string]bool{"direct": false, "chained": true} {
+	for name, kind := range map[string]struct {
+		chained bool
+		open    func(testing.TB, string) net.Conn
+	}{
+		"direct":                {false, openTunnel},
+		"chained":               {true, openTunnel},
+		"direct, not used yet":  {false, askTunnel},
+		"chained, not used yet": {true, askTunnel},
+	} {
 		t.Run(name, func(t *testing.T) {
 			var edge *Edge
 			released := make(chan struct{}, 1)
-			addr := quiet(t, chained, func(e *Edge) {
+			addr := quiet(t, kind.chained, func(e *Edge) {
 				edge, e.lull = e, time.Millisecond
 				e.Release = func() {
 					select {
@@ -47,13 +56,13 @@ func TestSilentTunnelsHoldNoGoroutine(t *testing.T) {
 					}
 				}
 			})
-			conn := openTunnel(t, addr)
+			conn := kind.open(t, addr)
 			edge.waitAsleep(t, 1)
 			conn.Close()
 			edge.waitAsleep(t, 0)
 			before, goroutines := heap(), runtime.NumGoroutine()
 			for range tunnels {
-				conn := openTunnel(t, addr)
+				conn := kind.open(t, addr)
 				defer conn.Close()
 			}
 			edge.waitAsleep(t, tunnels)
@@ -200,14 +209,125 @@ func TestSleepersAreHandedOver(t *testing.T) {
 		t.Fatalf("%d tunnels sleep, want %d", p.Asleep, len(clients))
 	}
 	for range 3 {
+		unused := p.connect(metered)
+		clients = append(clients, unused)
 		asleep()
 		p.upgrade()
 		asleep()
 		p.tell("b")
 		asleep()
+		unused.send("\x16")
+		unused.expect("\x16")
 		for _, c := range clients {
 			c.send("hello")
 			c.expect("hello")
 		}
+	}
+}
+
+// A tunnel to the daemon whose client has not begun sleeps too, and everything
+// that comes before the commit point comes as if it had been awake.
+func TestSleepersBeforeTheCommitPoint(t *testing.T) {
+	for name, act := range map[string]func(w *world, c *client, daemon net.Conn){
+		"the client begins": func(w *world, c *client, daemon net.Conn) {
+			c.send("\x16hello")
+			c.expect("<\x16hello")
+			if s := w.Status(); s.Metered != 1 || s.Passthrough != 0 {
+				t.Errorf("counted %+v, want one metered", s)
+			}
+		},
+		"the client speaks no TLS": func(w *world, c *client, daemon net.Conn) {
+			c.send("\x17hello")
+			w.expectDirect(c, "\x17hello", ReasonNotTLS)
+		},
+		"the client begins, and the daemon dies": func(w *world, c *client, daemon net.Conn) {
+			c.send("\x16die")
+			w.expectDirect(c, "\x16die", ReasonChainFailed)
+		},
+		"the client ends": func(w *world, c *client, daemon net.Conn) {
+			c.CloseWrite()
+			w.wait("the end", func(s Status) bool { return s.Aborted == 1 })
+		},
+		"the client resets": func(w *world, c *client, daemon net.Conn) {
+			reset(c.TCPConn)
+			w.wait("the end", func(s Status) bool { return s.Aborted == 1 })
+		},
+		"the daemon ends": func(w *world, c *client, daemon net.Conn) {
+			daemon.(*net.TCPConn).CloseWrite()
+			w.wait("a passthrough", func(s Status) bool { return s.Passthrough == 1 })
+			c.send("\x16hello")
+			w.expectDirect(c, "\x16hello", ReasonChainFailed)
+		},
+		"the daemon resets": func(w *world, c *client, daemon net.Conn) {
+			reset(daemon)
+			w.wait("a passthrough", func(s Status) bool { return s.Passthrough == 1 })
+			c.send("\x16hello")
+			w.expectDirect(c, "\x16hello", ReasonChainFailed)
+		},
+		"the daemon begins": func(w *world, c *client, daemon net.Conn) {
+			daemon.Write([]byte("first"))
+			c.expect("first")
+			c.send("\x16hello")
+			c.expect("<\x16hello")
+		},
+		"the edge ends": func(w *world, c *client, daemon net.Conn) {
+			w.stop()
+			if _, err := c.r.ReadByte(); err == nil {
+				t.Error("the client's connection is open")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := make(chan net.Conn, 1)
+			addr, _ := receive(t, nil, func(conn net.Conn, c Chain) {
+				daemon <- conn
+				b := make([]byte, 100)
+				for {
+					n, err := conn.Read(b)
+					if err != nil || string(b[:n]) == "\x16die" {
+						return
+					}
+					conn.Write(append([]byte("<"), b[:n]...))
+				}
+			})
+			w := newWorld(t, addr, func(e *Edge) { e.lull = time.Millisecond })
+			c := w.connect("")
+			w.waitAsleep(t, 1)
+			act(w, c, <-daemon)
+			c.Close()
+			w.wait("the end", func(s Status) bool { return s.Open == 0 })
+			if n := w.asleep(); n != 0 {
+				t.Errorf("%d tunnels sleep after their end", n)
+			}
+		})
+	}
+}
+
+// From the client's first byte or its end on the daemon's clock runs, which a
+// lull would start anew.
+func TestNoLullWhileTheClockRuns(t *testing.T) {
+	for name, begin := range map[string]func(c *client){
+		"the client begins": func(c *client) { c.send("\x16") },
+		"the client ends":   func(c *client) { c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			heard, over := make(chan bool), make(chan bool)
+			addr, _ := receive(t, nil, func(conn net.Conn, _ Chain) {
+				conn.Read(make([]byte, 1))
+				heard <- true
+				<-over
+			})
+			w := newWorld(t, addr, awake)
+			c := w.connect("")
+			begin(c)
+			<-heard
+			w.sleepers.mu.Lock()
+			watched := len(w.sleepers.awake)
+			w.sleepers.mu.Unlock()
+			close(over)
+			if watched != 0 {
+				t.Error("a tunnel may fall asleep while its daemon's clock runs")
+			}
+		})
 	}
 }
