@@ -63,7 +63,7 @@
 // # What several rooms need
 //
 // Package internal/house is the rules of this module as tests. The others
-// beneath internal are small: atomicfile, filelock, logfile, secret, unixsock
-// for files, process for what owns them, activation for sockets that are handed
-// over, replay and sandbox for tests.
+// beneath internal are small: atomicfile, filelock, logfile, secret, smallfile
+// and unixsock for files, process for what owns them, activation for sockets
+// that are handed over, replay and sandbox for tests.
 package haltonmeter

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"syscall"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // WriteFile writes the job to path as launchd wants it: a real file, of mode
@@ -93,21 +93,7 @@ func readJob(path string) (*Job, error) {
 }
 
 func readPlist(path string) (*Job, error) {
-	// A named pipe would block the open.
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	// ParseJob refuses what is longer than its limit.
-	data, err := io.ReadAll(io.LimitReader(f, maxPlistBytes+1))
+	data, err := smallfile.Read(path, maxPlistBytes)
 	if err != nil {
 		return nil, err
 	}

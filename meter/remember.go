@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // lessonFile keeps what was learned over a restart: else the first call of
@@ -45,13 +45,12 @@ func (l *learned) restore(dir string, log *slog.Logger) {
 	}
 	sum := sha256.Sum256(ca)
 	l.file = &lessonFile{path: filepath.Join(dir, "learned.json"), ca: hex.EncodeToString(sum[:]), log: log}
-	f, err := os.Open(l.file.path)
+	data, err := smallfile.Read(l.file.path, 1<<20)
 	if err != nil {
 		return
 	}
-	defer f.Close()
 	var saved savedLessons
-	if json.NewDecoder(io.LimitReader(f, 1<<20)).Decode(&saved) != nil || saved.CA != l.file.ca {
+	if json.Unmarshal(data, &saved) != nil || saved.CA != l.file.ca {
 		return
 	}
 	l.mu.Lock()

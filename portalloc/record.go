@@ -15,6 +15,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 	"github.com/haltonlabs/halton-meter/internal/process"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // ErrCorrupt means that a state file is there and is not a record.
@@ -62,7 +63,10 @@ func (r Record) Live() bool {
 // ReadRecord reads the record at path. The error is [os.ErrNotExist] if there
 // is no file, and [ErrCorrupt] if it holds anything but a record.
 func ReadRecord(path string) (Record, error) {
-	data, err := readSmall(path)
+	data, err := smallfile.Read(path, maxRecord)
+	if errors.Is(err, smallfile.ErrNotRegular) || errors.Is(err, smallfile.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
 	if err != nil {
 		return Record{}, fmt.Errorf("read ports: %w", err)
 	}
@@ -238,26 +242,4 @@ func (r *Record) own() {
 	if r.Process, err = process.ID(r.PID); err != nil {
 		r.Process = ""
 	}
-}
-
-// readSmall reads a regular file of at most maxRecord bytes. O_NONBLOCK keeps
-// a FIFO of that name from holding the program.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ELOOP) {
-			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err) // a socket, or links in a ring
-		}
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: %w: not a regular file", path, ErrCorrupt)
-	}
-	// One byte more than allowed shows that it is too large.
-	return io.ReadAll(io.LimitReader(f, maxRecord+1))
 }

@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/meter/attribution"
 )
 
@@ -89,20 +89,12 @@ const maxKeepDays = 36500
 // must not lose the way to the providers because of a price.
 func Load(path string) (Config, error) {
 	var c Config
-	f, err := os.Open(path)
+	data, err := smallfile.Read(path, maxSize)
 	if errors.Is(err, os.ErrNotExist) {
 		return c, nil
 	}
 	if err != nil {
 		return c, fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return c, fmt.Errorf("read configuration: %w", err)
-	}
-	if len(data) > maxSize {
-		return c, fmt.Errorf("read configuration %s: the file is larger than 1 MiB", path)
 	}
 	dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 	if err = dec.Decode(&c); err != nil {

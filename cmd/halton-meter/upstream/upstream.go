@@ -10,14 +10,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // Adopted is a proxy that was found in the user's own settings. The zero value
@@ -95,15 +94,10 @@ const maxSize = 64 << 10
 // Read reads what was adopted; a missing file is nothing.
 func Read(path string) (Adopted, error) {
 	var a Adopted
-	f, err := os.Open(path)
+	data, err := smallfile.Read(path, maxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return a, nil
 	}
-	if err != nil {
-		return a, fmt.Errorf("read the adopted proxy: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSize))
 	if err == nil {
 		err = json.Unmarshal(data, &a)
 	}
