@@ -33,7 +33,7 @@ func (a *app) adoptProxy(ctx context.Context, getenv func(string) string) error 
 		return nil // another run was at work, and is done
 	}
 	found.At = a.now().UTC()
-	if err := found.Write(a.paths.Upstream()); err != nil {
+	if err := agents.AdoptUpstream(a.paths, found); err != nil {
 		return err
 	}
 	if err := agents.ReloadEdge(ctx, a.paths); err != nil {
@@ -42,10 +42,14 @@ func (a *app) adoptProxy(ctx context.Context, getenv func(string) string) error 
 	// The daemon may well be down: then the next one goes that way.
 	target := a.supervisor.Target(agents.Daemon)
 	if svc, err := a.supervisor.Print(ctx, target); errors.Is(err, launchd.ErrNotLoaded) || err == nil && svc.PID == 0 {
+		a.renewed(agents.Daemon)
 		return nil
 	} else if err != nil {
 		return err
 	}
-	_, err = a.supervisor.Restart(ctx, target)
-	return err
+	if _, err = a.supervisor.Restart(ctx, target); err != nil {
+		return err
+	}
+	a.renewed(agents.Daemon)
+	return nil
 }

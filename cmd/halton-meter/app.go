@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -48,8 +49,11 @@ const lockBudget = 75 * time.Second
 // second waits for the first, since both were meant. The lock is on the state
 // directory itself, so it leaves no file behind.
 func (a *app) exclusive(ctx context.Context, budget time.Duration) (unlock func(), err error) {
-	if err := os.MkdirAll(a.paths.State, 0o700); err != nil {
+	if err := a.mayEnter(); err != nil {
 		return nil, err
+	}
+	if err := os.MkdirAll(a.paths.State, 0o700); err != nil {
+		return nil, &failure{err: fmt.Errorf("make the state directory: %w", err), hint: "HOME, or HALTON_METER_HOME, must name a place that you can write to"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()

@@ -96,7 +96,10 @@ func (c edgeCmd) Run(ctx context.Context, a *app) error {
 	edge.Resume(inherited)
 	control := &edgectl.Control{
 		Edge: edge, Socket: a.paths.EdgeSocket(), Counters: a.paths.EdgeCounters(),
-		Self:    edgectl.Self{PID: os.Getpid(), Port: c.Port, Version: version.Version, StartedAt: a.now(), Program: own},
+		Self: edgectl.Self{
+			PID: os.Getpid(), Port: c.Port, Version: version.Version, StartedAt: a.now(), Program: own,
+			Setup: agents.EdgeSetup(a.paths, conf),
+		},
 		Logger:  log,
 		Resumed: inherited.Complete(),
 		Upgrade: func(ctx context.Context, wait time.Duration) error {

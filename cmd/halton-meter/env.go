@@ -38,6 +38,11 @@ func (c envCmd) Run(ctx context.Context, a *app) error { // it must not fail
 		// Better unmetered than past the proxy that this network needs.
 		return nil
 	}
+	if agents.UpstreamAnswers(ctx, a.paths) != nil {
+		// The network is another one today: the shell does as without us.
+		fmt.Print(settings.Clear(dialect, os.Environ()))
+		return nil
+	}
 	fmt.Print(settings.Script(dialect, os.Environ()))
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 )
@@ -66,8 +65,8 @@ func (c initCmd) mode(a *app) string {
 
 // allowed says no before anything is changed.
 func (c initCmd) allowed(ctx context.Context, a *app, mode string) error {
-	if runtime.GOOS == "darwin" && os.Getuid() == 0 {
-		return &failure{err: errors.New("set up as root: launch agents belong to a user"), hint: "run halton-meter init as yourself, without sudo"}
+	if err := a.asYourself("halton-meter init"); err != nil {
+		return err
 	}
 	if mode != agents.ModeFull {
 		return nil

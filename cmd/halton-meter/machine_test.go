@@ -165,6 +165,12 @@ func (m *machine) halton(args ...string) result {
 // haltonWith runs the program with more environment.
 func (m *machine) haltonWith(env []string, args ...string) result {
 	m.Helper()
+	return m.build(program, env, args...)
+}
+
+// build runs another build of the program.
+func (m *machine) build(program string, env []string, args ...string) result {
+	m.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)

@@ -65,6 +65,9 @@ func (c runCmd) Run(ctx context.Context, a *app) error {
 	if err == nil {
 		err = a.adoptProxy(ctx, os.Getenv)
 	}
+	if err == nil {
+		err = agents.UpstreamAnswers(ctx, a.paths)
+	}
 	switch {
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "halton-meter: %s runs unmetered: %v\n", argv[0], err)

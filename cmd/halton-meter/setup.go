@@ -9,6 +9,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
+	"github.com/haltonlabs/halton-meter/launchd"
 )
 
 // setup is one run of init, or the part of rescue that builds anew.
@@ -23,28 +24,43 @@ type setup struct {
 // setUpAs installs in a mode, brings everything up and tests it. The caller
 // holds the lock.
 func (a *app) setUpAs(ctx context.Context, s setup) error {
-	before := a.paths.Mode()
 	in, err := a.installer()
 	if err != nil {
 		return err
 	}
 	in.Mode, in.NoShellRC = s.mode, s.noShellRC
+	undo := &rollback{app: a, setup: s, before: a.paths.Mode()}
+	if err := undo.prepare(); err != nil {
+		return err
+	}
+	defer undo.done()
 	again := "halton-meter init" + modeFlag(s.mode)
 	steps := in.Steps()
 	outer := in.OuterSteps()
 	n, total := 0, len(steps)+len(outer)+2
 	do := func(name string, step func(context.Context) (string, error)) error {
+		if ctx.Err() != nil {
+			return interrupted(ctx, again)
+		}
 		detail, err := step(ctx)
-		if err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return interrupted(ctx, again)
+		case err != nil:
 			return &failure{err: fmt.Errorf("set up %s: %w", name, err), hint: a.hintFor(err, again)}
 		}
 		n++
 		fmt.Printf("%d/%d %-22s %s\n", n, total, name, term.StylesFor(os.Stdout).Faint(detail))
 		return nil
 	}
-	for _, step := range append(steps, outer...) {
+	for _, step := range steps {
 		if err := do(step.Name, step.Do); err != nil {
-			return err
+			return undo.own(ctx, err)
+		}
+	}
+	for _, step := range outer {
+		if err := do(step.Name, step.Do); err != nil {
+			return undo.outer(ctx, in, err)
 		}
 	}
 	if in.UpstreamChanged {
@@ -53,11 +69,12 @@ func (a *app) setUpAs(ctx context.Context, s setup) error {
 			return &failure{err: err, hint: a.hintFor(err, again)}
 		}
 	}
-	if err := do("daemon", func(ctx context.Context) (string, error) { return a.renewDaemon(ctx, in) }); err != nil {
-		return err
+	err = do("daemon", a.renewDaemon)
+	if err == nil {
+		err = do("self-test", a.selfTest)
 	}
-	if err := do("self-test", a.selfTest); err != nil {
-		return a.selfTestFailed(ctx, s, before, err)
+	if err != nil {
+		return a.testFailed(ctx, undo, err)
 	}
 	fmt.Println("init complete   mode: " + s.mode)
 	return nil
@@ -102,9 +119,9 @@ func modeFlag(mode string) string {
 
 // renewDaemon unloads what runs as it was before, which lets open calls end,
 // and brings the daemon up. The edge passes traffic on meanwhile.
-func (a *app) renewDaemon(ctx context.Context, in *agents.Installer) (string, error) {
+func (a *app) renewDaemon(ctx context.Context) (string, error) {
 	renewed := ""
-	for _, label := range in.Outdated() {
+	for _, label := range agents.Outdated(a.paths) {
 		was, err := a.unload(ctx, label)
 		if err != nil {
 			return "", err
@@ -151,46 +168,40 @@ func (a *app) selfTest(ctx context.Context) (string, error) {
 // for dead without asking again.
 const edgeVerdict = 250 * time.Millisecond
 
-// selfTestFailed undoes what was set up, or restarts what may be at fault and
+// interrupted is what a step that was cut off says: what failed for it says
+// less.
+func interrupted(ctx context.Context, again string) error {
+	return &failure{err: fmt.Errorf("set up: %w", context.Cause(ctx)), hint: again + " goes on where this ended"}
+}
+
+// testFailed undoes what was set up, or restarts what may be at fault and
 // tests once more. It says which.
-func (a *app) selfTestFailed(ctx context.Context, s setup, before string, failed error) error {
-	if !s.clean {
-		term.Warn(os.Stderr, "%v; restarting the daemon and testing again", failed)
-		if err := a.repair(ctx); err != nil {
-			return &failure{err: errors.Join(failed, err), hint: "halton-meter doctor"}
-		}
-		if _, err := a.selfTest(ctx); err != nil {
-			return &failure{err: fmt.Errorf("set up, and not working: %w", err), hint: "halton-meter doctor tells why; halton-meter init --clean undoes it"}
-		}
-		fmt.Println("init complete   mode: " + s.mode + " (repaired in place)")
-		return nil
+func (a *app) testFailed(ctx context.Context, undo *rollback, failed error) error {
+	if ctx.Err() != nil {
+		return failed
 	}
-	steps := term.NewSteps(os.Stderr, len("watchdog unloaded"))
-	defer steps.Close()
-	err := a.returnMachine(ctx, steps)
-	switch before {
-	case "":
-		err = errors.Join(err, a.unloadAll(ctx, steps, false), removeAll(append(a.plists(), a.paths.InstallMode())...))
-		return &failure{err: errors.Join(fmt.Errorf("%w: rolled back, nothing is installed", failed), err), hint: "halton-meter doctor"}
-	default:
-		in, inErr := a.installer()
-		if inErr == nil {
-			in.Mode, in.NoShellRC = before, s.noShellRC
-			for _, step := range append([]agents.Step{{Name: "install mode", Do: in.WriteMode}}, in.OuterSteps()...) {
-				_, stepErr := step.Do(ctx)
-				err = errors.Join(err, stepErr)
-			}
-		}
-		return &failure{err: errors.Join(fmt.Errorf("%w: rolled back to mode %s", failed, before), err, inErr), hint: "halton-meter doctor"}
+	if undo.clean {
+		return undo.all(ctx, failed)
 	}
+	term.Warn(os.Stderr, "%v; restarting the daemon and testing again", failed)
+	err := a.repair(ctx)
+	if err == nil {
+		_, err = a.selfTest(ctx)
+	}
+	if err != nil {
+		return &failure{err: fmt.Errorf("set up, and not working: %w", err), hint: "halton-meter doctor tells why; halton-meter init --clean undoes it"}
+	}
+	fmt.Println("init complete   mode: " + undo.mode + " (repaired in place)")
+	return nil
 }
 
 // repair restarts the daemon; the edge is never at fault for long, since it
 // holds no state.
 func (a *app) repair(ctx context.Context) error {
-	if _, err := a.supervisor.Restart(ctx, a.supervisor.Target(agents.Daemon)); err != nil {
+	_, err := a.supervisor.Restart(ctx, a.supervisor.Target(agents.Daemon))
+	if err != nil && !errors.Is(err, launchd.ErrNotLoaded) {
 		return err
 	}
-	_, err := a.bringUpDaemon(ctx)
+	_, err = a.bringUpDaemon(ctx)
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -87,10 +86,12 @@ func (s *starting) run(ctx context.Context) error {
 	if err := s.setUp(ctx); err != nil {
 		return err
 	}
-	if !s.quiet {
+	err = s.bringUp(ctx)
+	if !s.quiet && s.edge != "" {
+		// Not earlier: what names the edge is stale only if that stays down.
 		s.warnOfStaleProxy(ctx)
 	}
-	return s.bringUp(ctx)
+	return err
 }
 
 // bringUp loads and starts what is set up, and waits until it is healthy. The
@@ -99,11 +100,21 @@ func (s *starting) bringUp(ctx context.Context) error {
 	if err := agents.ClearStop(s.paths); err != nil {
 		return err
 	}
-	edgeDetail, err := s.bringUpEdge(ctx)
+	in, err := s.installer()
 	if err != nil {
 		return err
 	}
+	edgeDetail, err := s.bringUpEdge(ctx, in)
+	if err != nil {
+		return err
+	}
+	if !in.IsInstalled() {
+		s.warn("the jobs run another halton-meter than this one; halton-meter init installs this one")
+	}
 	for _, label := range []string{agents.Daemon, agents.Watchdog} {
+		if err := s.refreshPlist(ctx, in, label); err != nil {
+			return err
+		}
 		if err := s.register(ctx, label); err != nil {
 			return err
 		}
@@ -135,17 +146,20 @@ func (s *starting) alreadyUp(ctx context.Context) bool {
 
 // maySetUp refuses where nothing is set up and start must not do it by itself.
 func (s *starting) maySetUp() error {
+	if err := s.asYourself("halton-meter start"); err != nil {
+		return err
+	}
 	if s.paths.Mode() != "" {
 		return nil
+	}
+	if err := s.mayEnter(); err != nil {
+		return err
 	}
 	if _, err := os.Stat(s.paths.Uninstalled()); err == nil {
 		return &failure{err: errors.New("halton-meter was uninstalled here"), hint: "halton-meter init sets it up again"}
 	}
 	if s.quiet {
 		return &failure{err: errors.New("halton-meter is not set up: run halton-meter init"), hint: "halton-meter init"}
-	}
-	if runtime.GOOS == "darwin" && os.Getuid() == 0 {
-		return &failure{err: errors.New("set up as root: launch agents belong to a user"), hint: "run halton-meter start as yourself, without sudo"}
 	}
 	return nil
 }
@@ -174,11 +188,7 @@ func (s *starting) setUp(ctx context.Context) error {
 	return nil
 }
 
-func (s *starting) bringUpEdge(ctx context.Context) (string, error) {
-	in, err := s.installer()
-	if err != nil {
-		return "", err
-	}
+func (s *starting) bringUpEdge(ctx context.Context, in *agents.Installer) (string, error) {
 	s.waiting("edge")
 	detail, err := in.BringUpEdge(ctx)
 	if err != nil {
@@ -188,14 +198,35 @@ func (s *starting) bringUpEdge(ctx context.Context) (string, error) {
 	return detail, nil
 }
 
+// refreshPlist writes the plist of an older version, or one that is gone, anew.
+// That of a job which is loaded counts only after a bootout, and cuts open
+// calls off sooner or later: that is left to init.
+func (s *starting) refreshPlist(ctx context.Context, in *agents.Installer, label string) error {
+	if !in.IsInstalled() || in.HasPlist(label) {
+		return nil
+	}
+	_, err := s.supervisor.Print(ctx, s.supervisor.Target(label))
+	if errors.Is(err, launchd.ErrNotLoaded) {
+		if err := in.WritePlist(label); err != nil {
+			return s.failed("write the plist of "+agents.ShortName(label), err)
+		}
+		return nil
+	}
+	s.warn("the %s runs with the plist of another version; halton-meter init renews it", agents.ShortName(label))
+	return nil
+}
+
 func (s *starting) register(ctx context.Context, label string) error {
 	name := agents.ShortName(label)
 	s.waiting("registering " + name)
-	_, err := s.supervisor.Load(ctx, s.supervisor.Domain, s.paths.Plist(label), launchd.LoadOptions{
+	res, err := s.supervisor.Load(ctx, s.supervisor.Domain, s.paths.Plist(label), launchd.LoadOptions{
 		Budget: min(agents.BootstrapBudget, s.budget), Postmortem: s.paths.Postmortem(),
 	})
 	if err != nil {
 		return s.failed("register "+name, err)
+	}
+	if !res.AlreadyLoaded {
+		s.renewed(label)
 	}
 	s.done(name+" registered", label)
 	return nil
@@ -226,6 +257,12 @@ func (s *starting) failedWith(step string, err error, hint string) error {
 func (s *starting) waiting(what string) {
 	if !s.quiet {
 		s.steps.Waiting(what)
+	}
+}
+
+func (s *starting) warn(format string, args ...any) {
+	if !s.quiet {
+		s.steps.Warn(format, args...)
 	}
 }
 

@@ -18,7 +18,13 @@ func (stopCmd) Help() string {
 }
 
 func (stopCmd) Run(ctx context.Context, a *app) error {
+	if err := a.asYourself("halton-meter stop"); err != nil {
+		return err
+	}
 	if a.paths.Mode() == "" {
+		if err := a.mayEnter(); err != nil {
+			return err
+		}
 		return notInstalled()
 	}
 	unlock, err := a.exclusive(ctx, lockBudget)
@@ -54,12 +60,21 @@ func (stopCmd) Run(ctx context.Context, a *app) error {
 func (a *app) unload(ctx context.Context, label string) (was bool, err error) {
 	target := a.supervisor.Target(label)
 	if _, err := a.supervisor.Print(ctx, target); errors.Is(err, launchd.ErrNotLoaded) {
+		a.renewed(label)
 		return false, nil
 	} else if err != nil {
 		return false, err
 	}
-	return true, a.supervisor.Bootout(ctx, target)
+	if err := a.supervisor.Bootout(ctx, target); err != nil {
+		return true, err
+	}
+	a.renewed(label)
+	return true, nil
 }
+
+// renewed notes that the job's next run is up to date. Without that note, as
+// on a full disk, the next init restarts it once more.
+func (a *app) renewed(label string) { _ = agents.Renewed(a.paths, label) }
 
 func notInstalled() error {
 	return &failure{err: errors.New("halton-meter is not set up"), hint: "halton-meter init", code: exitNotInstalled}

@@ -75,7 +75,11 @@ func (a *app) survey(ctx context.Context) statusReport {
 		s.rep.ExitCode = exitNotInstalled
 		s.rep.Metering.Reason = "halton-meter is not set up"
 		s.rep.Hint = "halton-meter init sets it up"
-		s.add(component{Name: "install mode", State: "none", bad: true})
+		state := "none"
+		if f := (*failure)(nil); errors.As(a.mayEnter(), &f) {
+			state, s.rep.Metering.Reason, s.rep.Hint = "unknown", f.Error(), f.hint
+		}
+		s.add(component{Name: "install mode", State: state, bad: true})
 		return s.rep
 	}
 	s.add(component{Name: "install mode", State: s.rep.InstallMode, Detail: a.paths.InstallMode()})
@@ -91,6 +95,9 @@ func (a *app) survey(ctx context.Context) statusReport {
 	s.systemProxy(ctx)
 	s.sentinels()
 	s.judge(daemonErr, edgeErr)
+	if err := agents.UpstreamAnswers(ctx, s.paths); err != nil {
+		s.rep.Warnings = append(s.rep.Warnings, err.Error())
+	}
 	s.lastRow(ctx)
 	return s.rep
 }
@@ -100,7 +107,7 @@ func (s *surveyor) add(c component) { s.rep.Components = append(s.rep.Components
 // load asks the supervisor for a job and remembers the answer.
 func (s *surveyor) load(ctx context.Context, label string) (component, bool) {
 	c := component{Name: agents.ShortName(label), Label: label}
-	svc, err := s.supervisor.Print(ctx, s.supervisor.Target(label))
+	svc, err := s.ask(ctx, label)
 	switch {
 	case errors.Is(err, launchd.ErrNotLoaded):
 		c.State, c.Detail, c.bad = "not loaded", label, true
@@ -123,6 +130,19 @@ func (s *surveyor) load(ctx context.Context, label string) (component, bool) {
 	return c, true
 }
 
+// supervisorPatience is what a supervisor gets to tell of a job. One that hangs
+// is not asked for the others.
+const supervisorPatience = 5 * time.Second
+
+func (s *surveyor) ask(ctx context.Context, label string) (*launchd.Service, error) {
+	if s.silent != nil {
+		return nil, s.silent
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, supervisorPatience, fmt.Errorf("no answer in %s", supervisorPatience))
+	defer cancel()
+	return s.supervisor.Print(ctx, s.supervisor.Target(label))
+}
+
 func (s *surveyor) job(ctx context.Context, label string) {
 	c, loaded := s.load(ctx, label)
 	if label == agents.UserEnv && loaded {
@@ -138,7 +158,8 @@ func (s *surveyor) job(ctx context.Context, label string) {
 func (s *surveyor) daemon(ctx context.Context) error {
 	c, loaded := s.load(ctx, agents.Daemon)
 	err := errors.New("the daemon's job is not loaded")
-	if at, stopped := agents.LastStop(s.paths); stopped {
+	at, stopped := agents.LastStop(s.paths)
+	if stopped = stopped && !at.After(s.now()); stopped {
 		err = errors.New("halton-meter stop")
 		s.rep.Metering.Since = &at
 	}
@@ -155,6 +176,9 @@ func (s *surveyor) daemon(ctx context.Context) error {
 			c.Detail += " · " + err.Error()
 		} else {
 			c.bad = true
+			if code := s.jobs[agents.Daemon].LastExitCode; stopped && code != nil && *code == 0 {
+				err = errors.New("halton-meter stop: a daemon that something starts in the 30 s after it stays down")
+			}
 		}
 	}
 	s.add(c)

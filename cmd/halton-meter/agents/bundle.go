@@ -99,6 +99,9 @@ func adopt(p Paths, getenv func(string) string) error {
 	if len(fresh) == len(adopted) {
 		return nil
 	}
+	if err := MarkOutdated(p, Daemon); err != nil {
+		return err
+	}
 	return atomicfile.Write(p.AdoptedRoots(), fresh, 0o644)
 }
 

@@ -47,6 +47,10 @@ func (in *Installer) chooseEdgePort(ctx context.Context) (int, error) {
 	if port != 0 && (pinned == 0 || pinned == port) && in.holdsPort(ctx, port) {
 		return port, nil
 	}
+	if ctx.Err() != nil {
+		// Whoever has the port, nobody was asked long enough.
+		return 0, context.Cause(ctx)
+	}
 	a, err := portalloc.Negotiation{
 		StateFile:  in.Paths.Ports(),
 		Ports:      []portalloc.Port{EdgeChoice(pinned)},
@@ -138,7 +142,15 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return addr, in.awaitEdge(ctx, port)
+	err = in.awaitEdge(ctx, port)
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrEdgePortTaken) {
+		return addr, err
+	}
+	// It runs and is hung, so it serves nobody.
+	if _, restartErr := in.Supervisor.Restart(ctx, in.Supervisor.Target(Edge)); restartErr != nil {
+		return "", errors.Join(err, restartErr)
+	}
+	return addr + " (restarted, since it did not answer)", in.awaitEdge(ctx, port)
 }
 
 // upgradeEdge makes an edge that runs an older program than the installed one
@@ -146,7 +158,7 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 // it runs, traffic flows. It tells what came of it.
 func (in *Installer) upgradeEdge(ctx context.Context) string {
 	program, current := edgeProgram(ctx, in.Paths)
-	if current && !in.UpstreamChanged {
+	if current {
 		return "already up"
 	}
 	ctx, cancel := context.WithTimeout(ctx, upgradeBudget)
@@ -174,7 +186,7 @@ func ReloadEdge(ctx context.Context, p Paths) error {
 }
 
 // EdgeIsCurrent is false if the running edge is known to run another program
-// than the installed one.
+// than the installed one, or to reach providers by another way than it should.
 func EdgeIsCurrent(ctx context.Context, p Paths) bool {
 	_, current := edgeProgram(ctx, p)
 	return current
@@ -188,7 +200,7 @@ func edgeProgram(ctx context.Context, p Paths) (installed string, current bool) 
 		return "", true // there is nothing to become
 	}
 	rep, err := edgectl.Ask(ctx, p.EdgeSocket())
-	return installed, err != nil || rep.Program == installed
+	return installed, err != nil || rep.Program == installed && setupIs(p, rep)
 }
 
 func (in *Installer) awaitEdge(ctx context.Context, port int) error {

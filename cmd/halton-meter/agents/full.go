@@ -54,7 +54,7 @@ func TakeSystemProxy(ctx context.Context, p Paths, t mactools.Tools, now time.Ti
 		adopted = upstream.Adopted{Proxy: fmt.Sprintf("http://%s:%d", e.Server, e.Port), From: "the system proxy", At: now.UTC()}
 		have, _ := upstream.Read(p.Upstream())
 		if changed = have.Proxy == ""; changed {
-			if err := adopted.Write(p.Upstream()); err != nil {
+			if err := AdoptUpstream(p, adopted); err != nil {
 				return adopted, false, err
 			}
 		}

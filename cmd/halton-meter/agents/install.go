@@ -47,13 +47,11 @@ type Installer struct {
 	ShellFiles []shellenv.RCFile
 	NoShellRC  bool
 
-	// UpstreamChanged is set when the way to the providers is another than
-	// before: edge and daemon must take it up.
+	// UpstreamChanged is set when the system proxy became the way to the
+	// providers, after the edge was brought up: it must take that up.
 	UpstreamChanged bool
 
-	programChanged bool
-	plistChanged   map[string]bool
-	edgePort       int // chosen by the step "launch agents"
+	edgePort int // chosen by the step "launch agents"
 }
 
 // Step is one step of the installation; it returns what to tell of it.
@@ -70,7 +68,7 @@ func (in *Installer) Steps() []Step {
 		{"keys", in.keys},
 		{"certificate authority", in.authority},
 		{"trust bundle", in.bundle},
-		{"upstream", func(context.Context) (string, error) { return in.adoptUpstream(time.Now()) }},
+		{"upstream", func(ctx context.Context) (string, error) { return in.adoptUpstream(ctx, time.Now()) }},
 		{"launch agents", in.plists},
 		{"install mode", in.WriteMode},
 		{"login agent", in.loadUserEnv},
@@ -101,7 +99,9 @@ func (in *Installer) Program(context.Context) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return "", err
 	}
-	in.programChanged = true
+	if err := MarkOutdated(in.Paths, Daemon, Watchdog); err != nil {
+		return "", err
+	}
 	return to, atomicfile.Copy(to, in.Executable, 0o755)
 }
 
@@ -198,6 +198,23 @@ func (in *Installer) whyNot(ctx context.Context, port int) string {
 	return ""
 }
 
+// IsInstalled reports whether the jobs run this program.
+func (in *Installer) IsInstalled() bool {
+	same, err := sameContent(in.Executable, in.Paths.Program())
+	return err == nil && same
+}
+
+// HasPlist reports whether the label's plist is there, as this version writes
+// it.
+func (in *Installer) HasPlist(label string) bool {
+	return in.plistIs(label, Jobs(in.Paths, EdgePort(in.Paths))[label])
+}
+
+// WritePlist writes the label's plist.
+func (in *Installer) WritePlist(label string) error {
+	return in.writePlist(label, Jobs(in.Paths, EdgePort(in.Paths))[label])
+}
+
 func (in *Installer) writePlist(label string, job *launchd.Job) error {
 	data, err := job.Encode()
 	if err != nil {
@@ -210,23 +227,10 @@ func (in *Installer) writePlist(label string, job *launchd.Job) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as macOS makes ~/Library/LaunchAgents
 		return err
 	}
-	if in.plistChanged == nil {
-		in.plistChanged = map[string]bool{}
+	if err := MarkOutdated(in.Paths, label); err != nil {
+		return err
 	}
-	in.plistChanged[label] = true
 	return atomicfile.Write(path, data, 0o644)
-}
-
-// Outdated are the jobs, beside the edge, that run as they were before these
-// steps: what changed takes effect when they are loaded anew.
-func (in *Installer) Outdated() []string {
-	var labels []string
-	for _, label := range []string{Daemon, Watchdog} {
-		if in.programChanged || in.plistChanged[label] || in.UpstreamChanged && label == Daemon {
-			labels = append(labels, label)
-		}
-	}
-	return labels
 }
 
 // loadUserEnv registers the login agent, so that this session is like the
@@ -242,6 +246,13 @@ func (in *Installer) loadOptions() launchd.LoadOptions {
 
 // sameContent reports whether the file at b is there and equals the one at a.
 func sameContent(a, b string) (bool, error) {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	if other, err := os.Stat(b); err == nil && (os.SameFile(one, other) || one.Size() != other.Size()) {
+		return os.SameFile(one, other), nil
+	}
 	want, err := os.ReadFile(a)
 	if err != nil {
 		return false, err

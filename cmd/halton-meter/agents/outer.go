@@ -56,10 +56,10 @@ func (in *Installer) untrust(ctx context.Context) (string, error) {
 
 func (in *Installer) takeSystemProxy(ctx context.Context) (string, error) {
 	adopted, changed, err := TakeSystemProxy(ctx, in.Paths, in.Tools, time.Now())
+	in.UpstreamChanged = changed
 	if err != nil {
 		return "", err
 	}
-	in.UpstreamChanged = in.UpstreamChanged || changed
 	detail := "the edge, " + EdgeAddress(EdgePort(in.Paths))
 	if adopted.Proxy != "" {
 		detail += ", which goes through " + adopted.Redacted()

@@ -1,11 +1,20 @@
 package agents
 
 import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
 )
 
@@ -44,18 +53,23 @@ func Upstream(p Paths, conf config.Config) (config.Upstream, error) {
 }
 
 // adoptUpstream keeps the proxy that the user had. Reports what it found.
-func (in *Installer) adoptUpstream(now time.Time) (string, error) {
+func (in *Installer) adoptUpstream(ctx context.Context, now time.Time) (string, error) {
 	found, err := ForeignProxy(in.Paths, in.Config, in.Getenv)
 	if err != nil {
 		return "", err
 	}
 	if found.Proxy != "" {
 		found.At = now.UTC()
-		if err := found.Write(in.Paths.Upstream()); err != nil {
+		if err := AdoptUpstream(in.Paths, found); err != nil {
 			return "", err
 		}
-		in.UpstreamChanged = true
 		return "adopted " + found.Redacted() + " of " + found.From, nil
+	}
+	// What config.toml says, or somebody has deleted, since the edge started.
+	if rep, err := edgectl.Ask(ctx, in.Paths.EdgeSocket()); err == nil && !setupIs(in.Paths, rep) {
+		if err := MarkOutdated(in.Paths, Daemon); err != nil {
+			return "", err
+		}
 	}
 	up, err := Upstream(in.Paths, in.Config)
 	if err != nil {
@@ -64,5 +78,74 @@ func (in *Installer) adoptUpstream(now time.Time) (string, error) {
 	if up.Proxy == "" {
 		return "none: providers are reached directly", nil
 	}
-	return upstream.Adopted{Proxy: up.Proxy}.Redacted(), nil
+	detail := upstream.Adopted{Proxy: up.Proxy}.Redacted()
+	if err := UpstreamAnswers(ctx, in.Paths); err != nil {
+		detail = err.Error()
+	}
+	return detail, nil
+}
+
+// AdoptUpstream notes the user's proxy. A daemon that runs goes past it until
+// it is loaded anew.
+func AdoptUpstream(p Paths, found upstream.Adopted) error {
+	if err := MarkOutdated(p, Daemon); err != nil {
+		return err
+	}
+	return found.Write(p.Upstream())
+}
+
+// upstreamPatience is what a proxy on the network gets to take a connection.
+const upstreamPatience = 500 * time.Millisecond
+
+// UpstreamAnswers is nil if the proxy that edge and daemon go through takes
+// connections, or there is none: while it does not, a program that is led
+// through the edge fails, where it may do well without.
+func UpstreamAnswers(ctx context.Context, p Paths) error {
+	conf, _ := config.Load(p.Config()) // a broken one says nothing
+	up, err := Upstream(p, conf)
+	if err != nil || up.Proxy == "" {
+		return nil
+	}
+	u, err := url.Parse(up.Proxy)
+	if err != nil {
+		return nil // Upstream has read it, and config.toml is checked
+	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err == nil {
+		conn.Close()
+		return nil
+	}
+	forget := "take [upstream] proxy out of " + p.Config() + " if it is gone for good, then halton-meter stop && halton-meter start"
+	if conf.Upstream.Proxy == "" {
+		forget = "rm " + shellenv.Quote(p.Upstream()) + " && halton-meter init forgets it"
+	}
+	return fmt.Errorf("the proxy %s does not answer, so programs that go through the edge fail (%s)", u.Redacted(), forget)
+}
+
+// EdgeSetup tells one way to the providers from another: the parent proxy, the
+// roots, what may be reached. The edge reads it once.
+func EdgeSetup(p Paths, conf config.Config) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %t\n", []string{conf.Upstream.Proxy, conf.Upstream.NoProxy, conf.Upstream.CAFile}, conf.Edge.AllowLocal)
+	for _, path := range []string{conf.Upstream.CAFile, p.AdoptedRoots()} {
+		data, _ := os.ReadFile(path) // none is a setup too
+		fmt.Fprintf(h, "%x\n", sha256.Sum256(data))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// setupIs reports whether the edge reaches the providers as it would if it
+// started now. It shall not start into a configuration that is broken.
+func setupIs(p Paths, rep edgectl.Report) bool {
+	conf, err := config.Load(p.Config())
+	if err != nil || rep.Setup == "" {
+		return true
+	}
+	if conf.Upstream, err = Upstream(p, conf); err != nil {
+		return true
+	}
+	return rep.Setup == EdgeSetup(p, conf)
 }

@@ -42,6 +42,8 @@ type Self struct {
 	UpgradedAt time.Time `json:"upgraded_at,omitzero"`
 	// Program is the [ProgramID] of what the process runs.
 	Program string `json:"program,omitempty"`
+	// Setup tells how the process reaches the providers from how another does.
+	Setup string `json:"setup,omitempty"`
 }
 
 // Report is what an edge answers, and what the file holds.

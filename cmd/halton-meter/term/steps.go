@@ -6,6 +6,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"charm.land/lipgloss/v2"
+	"golang.org/x/term"
 )
 
 // Steps prints one aligned line for each step that is done. On a terminal the
@@ -39,7 +42,8 @@ func (s *Steps) Waiting(what string) {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			fmt.Fprintf(s.out, "\r\x1b[K%s", s.styles.Faint(fmt.Sprintf("… %s  %.1f s", what, time.Since(began).Seconds())))
+			text := fmt.Sprintf("… %s  %.1f s", what, time.Since(began).Seconds())
+			fmt.Fprintf(s.out, "\r\x1b[K%s", s.styles.Faint(cut(text, columns(s.out))))
 			select {
 			case <-done:
 				fmt.Fprint(s.out, "\r\x1b[K")
@@ -63,13 +67,41 @@ func (s *Steps) Failed(what, detail string) {
 	s.add(s.styles.Bad("✗"), what, detail)
 }
 
-// Close ends the output; on a terminal it prints the panel.
+// Warn prints a warning, without what is shown of a step at work.
+func (s *Steps) Warn(format string, args ...any) {
+	s.clear()
+	Warn(os.Stderr, format, args...)
+}
+
+// Close ends the output; on a terminal it prints the panel, if that is wide
+// enough for it.
 func (s *Steps) Close() {
 	s.clear()
 	if s.styles.fancy && len(s.lines) > 0 {
-		fmt.Fprintln(s.out, s.styles.Panel(strings.Join(s.lines, "\n")))
+		text := strings.Join(s.lines, "\n")
+		if panel := s.styles.Panel(text); lipgloss.Width(panel) <= columns(s.out) {
+			text = panel
+		}
+		fmt.Fprintln(s.out, text)
 	}
 	s.lines = nil
+}
+
+// columns is how wide the terminal is.
+func columns(f *os.File) int {
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+		return width
+	}
+	return 80
+}
+
+// cut makes text fit a line: what has gone on to the next one could not be
+// taken back.
+func cut(text string, columns int) string {
+	if r := []rune(text); len(r) >= columns {
+		return string(r[:max(columns-1, 0)])
+	}
+	return text
 }
 
 func (s *Steps) add(mark, what, detail string) {
