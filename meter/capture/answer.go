@@ -38,8 +38,8 @@ func (a *answer) WriteHeader(status int) {
 				h[name] = nil // sent by nobody, computed by nobody
 			}
 		}
-		if a.x.i.drain.isDraining() {
-			h["Connection"] = []string{"close"} // in HTTP/2: GOAWAY
+		if a.x.tunnel.multiplex == nil && a.x.i.drain.isDraining() {
+			h["Connection"] = []string{"close"}
 		}
 	}
 	a.ResponseWriter.WriteHeader(status)

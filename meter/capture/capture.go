@@ -135,11 +135,9 @@ type Interceptor struct {
 	tls      *tls.Config
 	upstream *upstream
 	proxy    *httputil.ReverseProxy
-	// h1 and h2 serve the clients of each version of HTTP: they say goodbye in
-	// different ways.
-	h1, h2 *service
-	small  buffers   // for ReverseProxy
-	large  sync.Pool // of *[largeBuffer]byte
+	server   *service  // of the clients with HTTP/1.1
+	small    buffers   // for ReverseProxy
+	large    sync.Pool // of *[largeBuffer]byte
 
 	bypass bypass
 	counts counts
@@ -216,7 +214,7 @@ func (i *Interceptor) setup() {
 		}
 		i.upstream = newUpstream(i.Dial, i.RootCAs)
 		i.proxy = i.newProxy()
-		i.h1, i.h2 = i.newService(), i.newService()
+		i.server = i.newService()
 	})
 }
 
@@ -254,7 +252,7 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 	switch {
 	case err == nil:
 		i.counts.intercepted.Add(1)
-		if t.SetDeadline(noDeadline) == nil && i.enqueue(t, secure) {
+		if t.SetDeadline(noDeadline) == nil && i.takeOver(t, secure) {
 			<-t.done
 		}
 		if t.requests.Load() == 0 {
@@ -272,16 +270,13 @@ func (i *Interceptor) Handle(_ context.Context, conn net.Conn, c proxyedge.Chain
 	}
 }
 
-// enqueue reports whether a server took the connection. Either can serve both
-// versions of HTTP, and the first one takes connections for longer.
-func (i *Interceptor) enqueue(t *tunnel, secure *tls.Conn) bool {
+// takeOver reports whether a server took the connection.
+func (i *Interceptor) takeOver(t *tunnel, secure *tls.Conn) bool {
 	if secure.ConnectionState().NegotiatedProtocol == "h2" {
-		t.h2.Store(secure)
-		if i.h2.queue.put(secure) {
-			return true
-		}
+		i.serveMultiplex(t, secure)
+		return true
 	}
-	return i.h1.queue.put(secure)
+	return i.server.queue.put(secure)
 }
 
 // handlePlain serves a tunnel whose client speaks HTTP in clear. There is no
@@ -290,7 +285,7 @@ func (i *Interceptor) enqueue(t *tunnel, secure *tls.Conn) bool {
 func (i *Interceptor) handlePlain(t *tunnel) {
 	t.ours = true
 	i.counts.plain.Add(1)
-	if i.h1.queue.put(t) {
+	if i.server.queue.put(t) {
 		<-t.done
 	}
 }

@@ -20,12 +20,8 @@ const quiet = time.Second
 // gives a client a second to act on a GOAWAY.
 const farewellTime = 2 * time.Second
 
-// goAwayTime is how long after its GOAWAY an HTTP/2 connection that was idle,
-// and still is, reads its end. Some clients, Go's among them, keep such a
-// connection until then. Only our direction is closed, so that what a client
-// sends meanwhile meets no reset, which could overtake the GOAWAY; by that
-// frame it knows that nobody has seen it (RFC 9113, section 6.8).
-const goAwayTime = 100 * time.Millisecond
+// plenty is what a drain has when its context has no deadline.
+const plenty = time.Minute
 
 // drain knows every tunnel, and when the last exchange ended.
 type drain struct {
@@ -38,6 +34,10 @@ type drain struct {
 	closed   bool // no more tunnels, no more background work
 	changed  chan struct{}
 	workers  sync.WaitGroup
+
+	// half and late are half and three quarters of the drain's time, last is
+	// the last moment for a goodbye.
+	half, late, last time.Time
 }
 
 // add takes in a tunnel, unless Shutdown is past that.
@@ -81,6 +81,7 @@ func (d *drain) begin() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.active++
+	d.signal()
 }
 
 func (d *drain) end() {
@@ -115,12 +116,22 @@ func (d *drain) work(f func()) {
 }
 
 // start begins the drain.
-func (d *drain) start() {
+func (d *drain) start(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.draining = true
+	now := time.Now()
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = now.Add(plenty)
+	}
+	quarter := deadline.Sub(now) / 4
+	d.half, d.late, d.last = now.Add(2*quarter), now.Add(3*quarter), deadline.Add(-farewellTime)
 	if d.lastEnd.IsZero() {
-		d.lastEnd = time.Now()
+		d.lastEnd = now
+	}
+	for t := range d.tunnels {
+		t.before = t.requests.Load()
 	}
 }
 
@@ -159,11 +170,14 @@ func (d *drain) settled() (bool, time.Duration) {
 	if len(d.tunnels) == 0 {
 		return true, 0
 	}
+	waiting, wait := d.leaveMultiplexes()
 	if d.active > 0 {
-		return false, d.leaveSockets()
+		return false, sooner(wait, d.leaveSockets())
 	}
-	wait := quiet - time.Since(d.lastEnd)
-	return wait <= 0, wait
+	if rest := quiet - time.Since(d.lastEnd); waiting || rest > 0 {
+		return false, sooner(wait, rest)
+	}
+	return true, 0
 }
 
 // leaveSockets closes the WebSockets on which nothing has happened for a
@@ -178,14 +192,16 @@ func (d *drain) leaveSockets() (wait time.Duration) {
 		if rest <= 0 {
 			d.sockets[s] = true
 			d.workers.Go(s.Leave)
-		} else if wait == 0 || rest < wait {
-			wait = rest
 		}
+		wait = sooner(wait, rest)
 	}
 	return wait
 }
 
-func (d *drain) empty() (bool, time.Duration) { return len(d.tunnels) == 0 && d.active == 0, 0 }
+func (d *drain) empty() (bool, time.Duration) {
+	_, wait := d.leaveMultiplexes()
+	return len(d.tunnels) == 0 && d.active == 0, wait
+}
 
 // finish refuses everything new, and returns the tunnels that are left and how
 // many exchanges are under way.
@@ -200,23 +216,21 @@ func (d *drain) finish() (left []*tunnel, active int) {
 }
 
 // Shutdown drains: exchanges under way and those that follow at once are
-// answered, with "Connection: close" or a GOAWAY, then idle connections are
-// closed. When ctx ends first, what is left is cut, and that is the error.
-// When Shutdown returns, so has every Handle, every flow of the tap is ended,
-// and no goroutine is left.
+// answered, and idle connections are closed. In HTTP/1.1 the answers say
+// "Connection: close". In HTTP/2 a connection gets its GOAWAY when no stream is
+// open on it; only one that has no such moment, and begins new streams in the
+// drain, gets it all the same, in the last quarter of the time. When ctx ends
+// first, what is left is cut, and that is the error. When Shutdown returns, so
+// has every Handle, every flow of the tap is ended, and no goroutine is left.
 func (i *Interceptor) Shutdown(ctx context.Context) error {
 	i.setup()
-	i.drain.start()
-	// HTTP/2 can say goodbye at once: what is under way goes on, and what
-	// comes is sent elsewhere by the client.
-	servers, closed := context.WithCancel(ctx)
-	var goodbyes sync.WaitGroup
-	goodbyes.Go(func() { i.h2.Shutdown(servers) })
-	i.hasten()
+	i.drain.start(ctx)
 	settled := i.drain.await(ctx, i.drain.settled)
 
 	// All that is left is idle, or out of time.
-	goodbyes.Go(func() { i.h1.Shutdown(servers) })
+	servers, closed := context.WithCancel(ctx)
+	var goodbyes sync.WaitGroup
+	goodbyes.Go(func() { i.server.Shutdown(servers) })
 	farewell, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
 	if !i.drain.await(farewell, i.drain.empty) {
@@ -228,8 +242,7 @@ func (i *Interceptor) Shutdown(ctx context.Context) error {
 	}
 	closed()
 	goodbyes.Wait()
-	i.h1.Close()
-	i.h2.Close()
+	i.server.Close()
 	i.stop()
 	i.drain.await(context.Background(), i.drain.empty)
 	i.drain.workers.Wait()
@@ -240,31 +253,7 @@ func (i *Interceptor) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// hasten ends the HTTP/2 connections on which nothing is under way.
-func (i *Interceptor) hasten() {
-	idle := make(map[*tunnel]int64)
-	i.drain.mu.Lock()
-	for t := range i.drain.tunnels {
-		if t.h2.Load() != nil && t.active.Load() == 0 {
-			idle[t] = t.requests.Load()
-		}
-	}
-	i.drain.mu.Unlock()
-	i.drain.work(func() {
-		select {
-		case <-time.After(goAwayTime):
-		case <-i.base.Done():
-			return
-		}
-		for t, requests := range idle {
-			if t.active.Load() == 0 && t.requests.Load() == requests {
-				t.h2.Load().CloseWrite() // fails if the client is gone
-			}
-		}
-	})
-}
-
-// queue hands connections whose handshake is done to an http.Server.
+// queue hands the connections with HTTP/1.1 to their http.Server.
 type queue struct {
 	conns  chan net.Conn
 	closed chan struct{}

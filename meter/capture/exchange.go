@@ -198,12 +198,15 @@ func (x *exchange) upstreamEnded(err error) {
 	x.gone = x.gone || x.client.Err() != nil
 }
 
-// failed takes the error with which no response came.
+// failed takes the error with which no response came. The client's connection
+// ends: with the exchange in HTTP/1.1, as that is aborted.
 func (x *exchange) failed(err error) {
 	x.broke(tap.UpstreamFailed, err)
 	if _, unverified := errors.AsType[*tls.CertificateVerificationError](err); unverified {
 		x.i.distrust(x.tunnel.chain.Host, reasonUntrusted, err)
-		x.tunnel.doomed.Store(true)
+		if m := x.tunnel.multiplex; m != nil {
+			m.goAwayWhenIdle() // it comes back with a CONNECT, which Admit refuses
+		}
 	}
 }
 
@@ -220,13 +223,17 @@ func (x *exchange) answered(res *http.Response) error {
 		x.upgraded(res)
 		return nil
 	}
-	if res.Close && res.ProtoMajor == 1 {
+	if res.Close && res.ProtoMajor == 1 && x.tunnel.multiplex == nil {
 		res.Header.Set("Connection", "close")
 	}
 	if res.StatusCode == http.StatusForbidden && strings.EqualFold(res.Header.Get("Cf-Mitigated"), "challenge") {
 		// Cloudflare judges the TLS client, and the client's own may please it.
 		x.i.distrust(x.tunnel.chain.Host, reasonChallenged, nil)
-		res.Header.Set("Connection", "close")
+		if m := x.tunnel.multiplex; m != nil {
+			m.goAwayWhenIdle()
+		} else {
+			res.Header.Set("Connection", "close")
+		}
 	}
 	if res.StatusCode == http.StatusNotModified {
 		// Its Content-Length is that of the body which it has not (RFC 9110,

@@ -132,8 +132,6 @@ func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
 	if t.requests.Add(1) == 1 && !t.chain.Plain && i.Trusted != nil {
 		i.Trusted(t.chain)
 	}
-	t.active.Add(1)
-	defer t.left()
 	if i.wake.woke(time.Now()) {
 		i.Logger.Info("capture.upstream.reset", "reason", "the machine slept")
 		i.upstream.closeIdle()
@@ -150,13 +148,4 @@ func (i *Interceptor) serve(w http.ResponseWriter, r *http.Request) {
 	x.answer = &answer{ResponseWriter: w, x: x}
 	i.proxy.ServeHTTP(x.answer, r)
 	x.done = true
-}
-
-// left ends a request of a tunnel. One whose provider we do not trust is
-// closed with its last request, so that the client comes back with a CONNECT,
-// which Admit refuses.
-func (t *tunnel) left() {
-	if t.active.Add(-1) == 0 && t.doomed.Load() {
-		t.Close()
-	}
 }

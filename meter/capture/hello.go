@@ -37,11 +37,10 @@ type tunnel struct {
 	// begun is when the client began, and answered when our answer did.
 	begun, answered time.Time
 
-	h2 atomic.Pointer[tls.Conn] // over it, once it is known to carry HTTP/2
+	multiplex *multiplex // over it, once it is known to carry HTTP/2
 
 	requests atomic.Int64 // that ever began
-	active   atomic.Int64 // that are being served
-	doomed   atomic.Bool  // to be closed when none is
+	before   int64        // how many did before the drain; needs its lock
 
 	closing sync.Once
 	done    chan struct{} // closed by Close

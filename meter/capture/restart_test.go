@@ -66,6 +66,7 @@ func TestRestarts(t *testing.T) {
 		for range 4 {
 			client := first.client(t, major)
 			clients.Go(func() {
+				defer client.CloseIdleConnections()
 				for {
 					select {
 					case <-stop:
@@ -88,8 +89,11 @@ func TestRestarts(t *testing.T) {
 			})
 		}
 		for range 8 {
-			goal := sent.Load() + 50
-			for deadline := time.Now().Add(time.Minute); sent.Load() < goal && !t.Failed() && time.Now().Before(deadline); {
+			// Until the clients have come over from the one before.
+			for deadline := time.Now().Add(time.Minute); current.Load().Counters().Exchanges < 50 && !t.Failed(); {
+				if time.Now().After(deadline) {
+					t.Error("the clients stay where they are")
+				}
 				time.Sleep(time.Millisecond) // the clients' own pace is the event
 			}
 			old := current.Swap(newDaemon())

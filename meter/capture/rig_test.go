@@ -230,19 +230,23 @@ func newTestAuthority(t *testing.T) *ca.Authority {
 	t.Helper()
 	authorityOnce.Do(func() {
 		var dir string
-		if dir, authorityErr = os.MkdirTemp("", ""); authorityErr != nil {
-			return
-		}
-		defer os.RemoveAll(dir)
-		dir = filepath.Join(dir, "ca")
-		if authorityErr = ca.Create(dir, []string{testHost}); authorityErr == nil {
-			authority, authorityErr = ca.Load(dir)
+		if dir, authorityErr = os.MkdirTemp("", ""); authorityErr == nil {
+			defer os.RemoveAll(dir)
+			authority, authorityErr = createAuthority(dir)
 		}
 	})
 	if authorityErr != nil {
 		t.Fatal(authorityErr)
 	}
 	return authority
+}
+
+func createAuthority(dir string) (*ca.Authority, error) {
+	dir = filepath.Join(dir, "ca")
+	if err := ca.Create(dir, []string{testHost}); err != nil {
+		return nil, err
+	}
+	return ca.Load(dir)
 }
 
 // testRoot is the authority of the provider.
