@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -19,6 +21,9 @@ type app struct {
 	supervisor agents.Supervisor
 	tools      mactools.Tools
 	now        func() time.Time
+	// lost is why the paths are not known, as without HOME. Only run and env go
+	// on then: what they do for must not fail for us.
+	lost error
 }
 
 func newApp(p agents.Paths) *app {
@@ -55,6 +60,9 @@ func (a *app) exclusive(ctx context.Context, budget time.Duration) (unlock func(
 	if err := os.MkdirAll(a.paths.State, 0o700); err != nil {
 		return nil, &failure{err: fmt.Errorf("make the state directory: %w", err), hint: "HOME, or HALTON_METER_HOME, must name a place that you can write to"}
 	}
+	// A reader that goes away, as "| head" does, must not end a command that is
+	// half through. Caught, and not ignored: what run becomes must not inherit it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	l, err := filelock.Wait(ctx, a.paths.State)

@@ -21,6 +21,9 @@ func (envCmd) Help() string {
 }
 
 func (c envCmd) Run(ctx context.Context, a *app) error { // it must not fail
+	if a.lost != nil {
+		return nil
+	}
 	dialect := shellenv.POSIX
 	if c.Shell == "fish" {
 		dialect = shellenv.Fish

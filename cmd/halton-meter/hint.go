@@ -27,12 +27,14 @@ func (a *app) hintFor(err error, again string) string {
 		return "halton-meter init --apps"
 	case errors.Is(err, agents.ErrAutomaticProxy):
 		return "halton-meter init --apps leaves the system proxy alone; or turn the automatic proxy off, name the proxy in [upstream] proxy of " + a.paths.Config() + ", then " + again
+	case errors.Is(err, agents.ErrIdleProxy):
+		return "turn that proxy off in System Settings > Network, then " + again + "; or halton-meter init --apps, which leaves the system proxy alone"
 	case errors.Is(err, agents.ErrProxyPassword):
 		return "write [upstream] proxy = \"http://user:password@host:port\" into " + a.paths.Config() + " and turn the system proxy off, then " + again
 	case errors.Is(err, upstream.ErrUnusable):
 		return "unset that variable for this command, or name an http proxy in [upstream] proxy of " + a.paths.Config() + "; then " + again
 	case errors.Is(err, mactools.ErrAdmin):
-		return "an administrator must do this; halton-meter init --apps needs none"
+		return "an administrator must do this, on a Mac whose System Settings > Privacy & Security > Advanced asks for no password at each change; halton-meter init --apps needs neither"
 	case errors.Is(err, mactools.ErrNoInteraction):
 		return "macOS must ask for your password: do this at the machine's screen, not over ssh; halton-meter init --apps needs none"
 	case errors.Is(err, mactools.ErrDeclined):

@@ -68,8 +68,8 @@ func (c initCmd) allowed(ctx context.Context, a *app, mode string) error {
 	if err := a.asYourself("halton-meter init"); err != nil {
 		return err
 	}
-	if mode != agents.ModeFull {
-		return nil
+	if err := a.elsewhere(); err != nil || mode != agents.ModeFull {
+		return err
 	}
 	if !a.tools.Available() {
 		return &failure{err: agents.ErrNoSystemProxy, hint: "halton-meter init --apps"}

@@ -18,6 +18,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -89,11 +90,13 @@ func run(args []string) int {
 		return exitUsage
 	}
 	paths, err := agents.FindPaths(os.Getenv)
-	if err != nil {
+	if command, _, _ := strings.Cut(kctx.Command(), " "); err != nil && command != "run" && command != "env" {
 		term.Error(os.Stderr, err, "")
 		return exitFailed
 	}
-	return exitCode(kctx.Run(newApp(paths)))
+	a := newApp(paths)
+	a.lost = err
+	return exitCode(kctx.Run(a))
 }
 
 func newParser(options ...kong.Option) *kong.Kong {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 )
 
@@ -29,6 +30,30 @@ func (a *app) asYourself(command string) error {
 		return &failure{err: fmt.Errorf("run as root, with the home of user %d: what it writes to %s would be root's", owner, a.paths.State), hint: hint}
 	}
 	return nil
+}
+
+// elsewhere refuses to take the launch agents, of which a user has one set, from
+// an installation in another state directory.
+func (a *app) elsewhere() error {
+	other := agents.StateOfPlists(a.paths)
+	if other == "" || other == a.paths.State {
+		return nil
+	}
+	there, err := os.Stat(agents.Paths{State: other}.InstallMode())
+	if err != nil {
+		return nil // it is gone
+	}
+	if here, err := os.Stat(a.paths.InstallMode()); err == nil && os.SameFile(here, there) {
+		return nil // by another path
+	}
+	variable := "HALTON_METER_HOME=" + shellenv.Quote(other)
+	if other == agents.DefaultState(a.paths.Home) {
+		variable = "HALTON_METER_HOME="
+	}
+	return &failure{
+		err:  fmt.Errorf("halton-meter is set up in another state directory, %s, and you have one set of launch agents", other),
+		hint: "export " + variable + " to use that one; or " + variable + " halton-meter uninstall, then try again",
+	}
 }
 
 // mayEnter is nil if the state directory can be worked in, or there is none.

@@ -109,6 +109,9 @@ func baseURLs() []shellenv.BaseURL {
 
 // edgeForRun is the address of our edge, if it answers in time.
 func (a *app) edgeForRun(ctx context.Context) (string, error) {
+	if a.lost != nil {
+		return "", a.lost
+	}
 	ctx, cancel := context.WithTimeout(ctx, probeBudget)
 	defer cancel()
 	port := agents.EdgePort(a.paths)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -51,11 +53,24 @@ func (c startCmd) Run(ctx context.Context, a *app) error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = context.Cause(ctx)
 		}
-		fmt.Fprintf(os.Stderr, "halton-meter: not metering: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+		printLine(os.Stderr, "halton-meter: not metering: "+strings.ReplaceAll(err.Error(), "\n", " "))
 		return &failure{err: err, code: exitFailed, silent: true}
 	}
-	fmt.Println("halton-meter: metering on " + s.edge)
+	printLine(os.Stdout, "halton-meter: metering on "+s.edge)
 	return nil
+}
+
+// printLine prints a line, unless nobody reads: a login waits for no reader either.
+func printLine(to io.Writer, line string) {
+	said := make(chan struct{})
+	go func() {
+		fmt.Fprintln(to, line)
+		close(said)
+	}()
+	select {
+	case <-said:
+	case <-time.After(time.Second):
+	}
 }
 
 // starting is one run of start.
@@ -146,7 +161,7 @@ func (s *starting) alreadyUp(ctx context.Context) bool {
 
 // maySetUp refuses where nothing is set up and start must not do it by itself.
 func (s *starting) maySetUp() error {
-	if err := s.asYourself("halton-meter start"); err != nil {
+	if err := cmp.Or(s.asYourself("halton-meter start"), s.elsewhere()); err != nil {
 		return err
 	}
 	if s.paths.Mode() != "" {

@@ -303,6 +303,20 @@ func EdgePort(p Paths) int {
 	return 0
 }
 
+// StateOfPlists is the state directory that the launch agents work in, "" if
+// there is no plist of the edge's.
+func StateOfPlists(p Paths) string {
+	data, err := os.ReadFile(p.Plist(Edge))
+	if err != nil {
+		return ""
+	}
+	job, err := launchd.ParseJob(data)
+	if err != nil {
+		return ""
+	}
+	return job.EnvironmentVariables["HALTON_METER_HOME"]
+}
+
 // HeldForUs reports whether the holder of a port is a supervisor, which keeps
 // the sockets of its jobs: launchd, systemd, or the emulator, which is this
 // program.

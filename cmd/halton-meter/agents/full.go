@@ -1,12 +1,15 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
@@ -21,6 +24,9 @@ var (
 	ErrNoSystemProxy = errors.New("mode full sets the macOS system proxy, which this system does not have")
 	// ErrAutomaticProxy means that a PAC file or WPAD chooses the proxy.
 	ErrAutomaticProxy = errors.New("a PAC file or proxy discovery chooses this machine's proxy")
+	// ErrIdleProxy means that a service that is not in use has a proxy of its
+	// own: the edge goes one way, and here or there it would be the wrong one.
+	ErrIdleProxy = errors.New("a network service has a proxy that is not in use now")
 	// ErrProxyPassword means that the system proxy has a password, which
 	// macOS does not tell.
 	ErrProxyPassword = errors.New("the system proxy has a password, which only macOS knows")
@@ -79,6 +85,22 @@ func takeSnapshot(ctx context.Context, p Paths, t mactools.Tools, now time.Time)
 	}
 	if e, found := s.Upstream(); found && e.Authenticated {
 		return s, fmt.Errorf("%w (%s:%d)", ErrProxyPassword, e.Server, e.Port)
+	}
+	effective, err := t.Effective(ctx)
+	if err != nil {
+		return s, err
+	}
+	edge := SystemEdge(p)
+	used := effective.HTTPS
+	if used == net.JoinHostPort(edge.Host, strconv.Itoa(edge.Port)) {
+		used = "" // of an installation whose snapshot is lost
+	}
+	// A VPN or a profile may decide past all services.
+	if effective.PAC != "" || effective.WPAD {
+		return s, fmt.Errorf("%w (%s)", ErrAutomaticProxy, cmp.Or(effective.PAC, "discovery"))
+	}
+	if idle, found := s.Idle(used); found {
+		return s, fmt.Errorf("%w (%s: %s:%d, in use: %s)", ErrIdleProxy, idle.Service, idle.Secure.Server, idle.Secure.Port, cmp.Or(used, "none"))
 	}
 	return s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -57,6 +58,19 @@ func (s Snapshot) Upstream() (e Endpoint, found bool) {
 		}
 	}
 	return Endpoint{}, false
+}
+
+// Idle is the first service with a proxy for https other than the one that
+// programs use now, a host:port, "" for none. It will be in use in another
+// place, and that one not.
+func (s Snapshot) Idle(used string) (p Proxies, found bool) {
+	for _, p := range s.Services {
+		e := p.Secure
+		if e.Enabled && e.Server != "" && net.JoinHostPort(e.Server, strconv.Itoa(e.Port)) != used {
+			return p, true
+		}
+	}
+	return Proxies{}, false
 }
 
 // Edge is where the system proxy is to point.

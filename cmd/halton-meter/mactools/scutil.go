@@ -26,12 +26,20 @@ func (t Tools) Effective(ctx context.Context) (Effective, error) {
 }
 
 // parseEffective reads the printed dictionary: a line "Key : value" each. The
-// server of a proxy that is off is printed too, so only the flag counts.
+// server of a proxy that is off is printed too, so only the flag counts. What
+// lies deeper, such as __SCOPED__ with the settings of each interface, is not
+// what programs see.
 func parseEffective(out string) Effective {
 	f := map[string]string{}
+	depth := 0
 	for line := range strings.Lines(out) {
-		key, value, ok := strings.Cut(line, " : ")
-		if ok {
+		line = strings.TrimSpace(line)
+		switch key, value, ok := strings.Cut(line, " : "); {
+		case strings.HasSuffix(line, "{"):
+			depth++
+		case line == "}":
+			depth--
+		case ok && depth == 1:
 			f[strings.TrimSpace(key)] = strings.TrimSpace(value)
 		}
 	}

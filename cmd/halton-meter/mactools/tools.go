@@ -74,6 +74,9 @@ var kinds = []struct {
 }{
 	{"requires admin privileges", ErrAdmin},
 	{"denied since no user interaction was possible", ErrNoInteraction},
+	{"user interaction is not allowed", ErrNoInteraction},
+	// What security says over ssh, and where the keychain is locked.
+	{"errsecinternalcomponent", ErrNoInteraction},
 	{"canceled by the user", ErrDeclined},
 	{"cancelled by the user", ErrDeclined},
 }

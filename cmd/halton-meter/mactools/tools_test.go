@@ -1,6 +1,7 @@
 package mactools
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -52,6 +53,50 @@ END
 	}
 	if !tools.Available() {
 		t.Error("a folder of tools is not available")
+	}
+}
+
+// The settings of each interface are printed too, within; they are not what
+// programs see.
+func TestEffectiveIgnoresWhatIsScoped(t *testing.T) {
+	t.Parallel()
+	got := parseEffective(`<dictionary> {
+  ExceptionsList : <array> {
+    0 : *.local
+  }
+  HTTPSEnable : 1
+  HTTPSPort : 3128
+  HTTPSProxy : proxy.corp.example
+  __SCOPED__ : <dictionary> {
+    en0 : <dictionary> {
+      HTTPSEnable : 0
+      HTTPSPort : 9000
+      ProxyAutoConfigEnable : 1
+      ProxyAutoConfigURLString : http://wpad.corp.example/proxy.pac
+    }
+  }
+  ProxyAutoDiscoveryEnable : 0
+}
+`)
+	if want := (Effective{HTTPS: "proxy.corp.example:3128"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// What macOS says when it has no screen to ask on.
+func TestNoInteraction(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"SecTrustSettingsSetTrustSettings: The authorization was denied since no user interaction was possible.",
+		"SecTrustSettingsSetTrustSettings: errSecInternalComponent",
+		"security: SecKeychainItemImport: User interaction is not allowed.",
+	} {
+		tools := Tools{Run: func(context.Context, string, ...string) (Output, error) {
+			return Output{Stderr: text + "\n", Code: 1}, nil
+		}}
+		if err := tools.Trust(t.Context(), "ca.pem", "login.keychain-db"); !errors.Is(err, ErrNoInteraction) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 

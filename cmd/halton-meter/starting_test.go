@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+)
+
+// A hung edge serves nobody: start ends it, and launchd, which has the port,
+// starts another.
+func TestStartRestartsAHungEdge(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.env = append(m.env, "SHELL=/bin/bash")
+	m.must(0, "init", "--apps")
+	before, _ := m.status()
+	m.signal("edge", syscall.SIGSTOP)
+	r := m.must(0, "start")
+	if !strings.Contains(r.out, "restarted, since it did not answer") {
+		t.Errorf("start says %q", r.out)
+	}
+	if strings.Contains(r.err, "HTTPS_PROXY") {
+		t.Errorf("start warns of our own variables, which it has made good: %q", r.err)
+	}
+	after, code := m.status()
+	if was, is := before.component("edge").PID, after.component("edge").PID; code != 0 || was == is {
+		t.Errorf("status: exit code %d, the edge is process %d, was %d", code, is, was)
+	}
+}
+
+// A plist of another version is written anew before it is loaded; that of a job
+// which runs is left to init, and told.
+func TestStartWithPlistsOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.installed()
+	older := func(label string) {
+		t.Helper()
+		text, err := os.ReadFile(m.paths().Plist(label))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.write(m.paths().Plist(label), strings.ReplaceAll(string(text), "16384", "8192"))
+	}
+	older(agents.Daemon)
+	if err := os.Remove(m.paths().Plist(agents.Watchdog)); err != nil {
+		t.Fatal(err)
+	}
+	m.must(0, "start")
+	m.wantHealthy("not loaded")
+	older(agents.Watchdog)
+	if r := m.must(0, "start"); !strings.Contains(r.err, "the watchdog runs with the plist of another version") {
+		t.Errorf("start says %q", r.err)
+	}
+	m.must(0, "init")
+	m.wantHealthy("renewed")
+}
+
+// A daemon that something starts right after a stop stays down for its sake,
+// and not for a fault.
+func TestStatusAfterAStop(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	m.must(0, "stop")
+	m.must(0, "launchctl", "bootstrap", strings.TrimSuffix(m.target(""), "/"), m.paths().Plist(agents.Daemon))
+	m.must(0, "launchctl", "kickstart", m.target(agents.Daemon))
+	m.waitFor("the daemon to stay down", func() bool {
+		rep, _ := m.status()
+		c := rep.component("daemon")
+		return c.PID == 0 && strings.Contains(c.Detail, "exited with code 0")
+	})
+	if rep, _ := m.status(); !strings.HasPrefix(rep.Metering.Reason, "halton-meter stop") {
+		t.Errorf("the reason is %q", rep.Metering.Reason)
+	}
+	// A clock that was set back leaves a stop in the future.
+	m.write(m.paths().GracefulShutdown(), "2999-01-01T00:00:00Z\n")
+	if rep, _ := m.status(); rep.Metering.Since != nil && rep.Metering.Since.Year() == 2999 {
+		t.Errorf("off since %v", rep.Metering.Since)
+	}
+}
+
+// A launchctl that hangs is asked once, and not for each job.
+func TestStatusOfAHungSupervisor(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	asked := filepath.Join(m.home, "asked")
+	hung := filepath.Join(m.home, "hung")
+	m.write(hung, "#!/bin/sh\necho x >>'"+asked+"'\nexec sleep 1000\n")
+	if err := os.Chmod(hung, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := m.haltonWith([]string{"HALTON_METER_LAUNCHCTL=" + hung}, "status")
+	if !strings.Contains(r.out, "cannot be asked") {
+		t.Errorf("status says %s", r.out)
+	}
+	if n, err := os.ReadFile(asked); err != nil || len(n) != len("x\n") {
+		t.Errorf("asked %d times, %v", len(n)/2, err)
+	}
+}
+
+// Without a HOME nothing of ours is found; the command runs all the same, and
+// no shell fails.
+func TestWithoutAHome(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	bare := func(env []string, args ...string) result {
+		return m.build("env", nil, slices.Concat([]string{"-i"}, env, []string{program}, args)...)
+	}
+	for _, env := range [][]string{{"PATH=/usr/bin:/bin"}, {"PATH=/usr/bin:/bin", "HOME=/", "HALTON_METER_HOME=relative"}} {
+		if r := bare(env, "run", "--", "sh", "-c", "echo ran; exit 7"); r.code != 7 || r.out != "ran\n" || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("%q: run: exit code %d, %q, %q", env, r.code, r.out, r.err)
+		}
+		if r := bare(env, "env"); r.code != 0 || r.out+r.err != "" {
+			t.Errorf("%q: env: exit code %d, %q, %q", env, r.code, r.out, r.err)
+		}
+		if r := bare(env, "status"); r.code != exitFailed || !strings.Contains(r.err, "HOME") {
+			t.Errorf("%q: status: exit code %d, %q", env, r.code, r.err)
+		}
+	}
+}
+
+// A state directory of another name does not take the launch agents from the
+// installation that has them.
+func TestASecondStateDirectory(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	second := []string{"HALTON_METER_HOME=" + filepath.Join(m.home, "second")}
+	for _, command := range []string{"start", "init"} {
+		r := m.haltonWith(second, command)
+		if r.code != exitFailed || !strings.Contains(r.err, m.paths().State) {
+			t.Errorf("%s: exit code %d, %q", command, r.code, r.err)
+		}
+	}
+	m.wantHealthy("afterwards")
+	link := filepath.Join(m.home, "link")
+	if err := os.Symlink(m.paths().State, link); err != nil {
+		t.Fatal(err)
+	}
+	if r := m.haltonWith([]string{"HALTON_METER_HOME=" + link}, "init"); r.code != 0 {
+		t.Errorf("by another path: exit code %d, %q", r.code, r.err)
+	}
+	m.must(0, "init")
+}
+
+// A reader that goes away does not end a command half through.
+func TestNobodyReads(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	for _, command := range []string{"init", "stop", "start"} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var errs bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), program, command)
+		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = m.home, m.env, w, &errs
+		err = cmd.Run()
+		w.Close()
+		if err != nil {
+			t.Errorf("%s | true: %v, %s", command, err, &errs)
+		}
+	}
+	if _, code := m.status(); code != 0 {
+		t.Errorf("status: exit code %d", code)
+	}
+
+	// A reader that does not read holds no login up.
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	fill(t, w)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "start", "--quiet")
+	cmd.Dir, cmd.Env, cmd.Stdout = m.home, m.env, w
+	if err := cmd.Run(); err != nil {
+		t.Errorf("start --quiet into a full pipe: %v, %v", err, ctx.Err())
+	}
+}
+
+// fill writes into the pipe until it takes no more.
+func fill(t *testing.T, w *os.File) {
+	t.Helper()
+	if err := w.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, err := io.WriteString(w, strings.Repeat("x", 4096))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
