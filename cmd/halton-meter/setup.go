@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -38,11 +39,17 @@ func (a *app) setUpAs(ctx context.Context, s setup) error {
 	steps := in.Steps()
 	outer := in.OuterSteps()
 	n, total := 0, len(steps)+len(outer)+2
+	progress := term.NewSteps(os.Stdout, 0)
+	defer progress.Close()
 	do := func(name string, step func(context.Context) (string, error)) error {
 		if ctx.Err() != nil {
 			return interrupted(ctx, again)
 		}
+		progress.Waiting(fmt.Sprintf("%d/%d %s", n+1, total, name))
 		detail, err := step(ctx)
+		if err != nil {
+			progress.Close()
+		}
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return interrupted(ctx, again)
@@ -50,7 +57,7 @@ func (a *app) setUpAs(ctx context.Context, s setup) error {
 			return &failure{err: fmt.Errorf("set up %s: %w", name, err), hint: a.hintFor(err, again)}
 		}
 		n++
-		fmt.Printf("%d/%d %-22s %s\n", n, total, name, term.StylesFor(os.Stdout).Faint(detail))
+		progress.Line(fmt.Sprintf("%*d/%d %-22s %s", len(strconv.Itoa(total)), n, total, name, term.StylesFor(os.Stdout).Faint(detail)))
 		return nil
 	}
 	for _, step := range steps {

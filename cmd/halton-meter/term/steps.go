@@ -67,6 +67,12 @@ func (s *Steps) Failed(what, detail string) {
 	s.add(s.styles.Bad("✗"), what, detail)
 }
 
+// Line prints a line of its own, outside of the panel, at once.
+func (s *Steps) Line(text string) {
+	s.clear()
+	fmt.Fprintln(s.out, text)
+}
+
 // Warn prints a warning, without what is shown of a step at work.
 func (s *Steps) Warn(format string, args ...any) {
 	s.clear()
