@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/secret"
@@ -85,7 +86,7 @@ func ask(ctx context.Context, method string, port int, path, token string) (*htt
 
 // tail is the end of a file, nothing if it cannot be read.
 func tail(path string, size int64) []byte {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
 	if err != nil {
 		return nil
 	}

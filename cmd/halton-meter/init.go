@@ -16,7 +16,7 @@ type initCmd struct {
 	GUI            bool  `xor:"mode" hidden:""`
 	Systemd        *bool `negatable:"" help:"Linux: have systemd's user manager run the jobs, in place of our own supervisor. Later inits keep to it; --no-systemd goes back."`
 	NonInteractive bool  `help:"Never ask; what needs a password is an error."`
-	NoShellRC      bool  `name:"no-shell-rc" help:"Leave the shells' start-up files alone."`
+	NoShellRC      bool  `name:"no-shell-rc" help:"Leave the shells' start-up files alone, now and at later inits that name no mode."`
 	Clean          bool  `help:"Undo everything if the self-test at the end fails, in place of mending it."`
 }
 
@@ -43,7 +43,9 @@ func (c initCmd) Run(ctx context.Context, a *app) error {
 	if err := a.superviseBy(ctx, c.Systemd); err != nil {
 		return err
 	}
-	return a.setUpAs(ctx, setup{mode: mode, noShellRC: c.NoShellRC, clean: c.Clean})
+	return a.setUpAs(ctx, setup{
+		mode: mode, chosen: c.Apps || c.Full || c.GUI || c.EnvOnly, noShellRC: c.NoShellRC, clean: c.Clean,
+	})
 }
 
 // mode is the one that a flag names, else the one that is installed: whoever

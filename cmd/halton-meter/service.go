@@ -10,6 +10,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
 
@@ -30,7 +31,7 @@ func cleanEnvironment(p agents.Paths) {
 // configuration, and those that the user's own environment named, as where a
 // company's proxy reads along. Nil: the system's alone.
 func roots(p agents.Paths, c config.Config) (*x509.CertPool, error) {
-	adopted, err := os.ReadFile(p.AdoptedRoots())
+	adopted, err := smallfile.Read(p.AdoptedRoots(), smallfile.Max)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("load the adopted roots: %w", err)
 	}
@@ -45,7 +46,7 @@ func roots(p agents.Paths, c config.Config) (*x509.CertPool, error) {
 	if c.Upstream.CAFile == "" {
 		return pool, nil
 	}
-	pem, err := os.ReadFile(c.Upstream.CAFile)
+	pem, err := smallfile.Read(c.Upstream.CAFile, smallfile.Max)
 	if err != nil {
 		return nil, fmt.Errorf("load upstream.ca_file: %w", err)
 	}

@@ -15,7 +15,10 @@ import (
 
 // setup is one run of init, or the part of rescue that builds anew.
 type setup struct {
-	mode      string
+	mode string
+	// chosen: a flag named the mode, so that what was said of the shells' files
+	// when it was installed before does not count.
+	chosen    bool
 	noShellRC bool
 	// clean: a self-test that fails undoes the change, else it is mended in
 	// place.
@@ -29,6 +32,7 @@ func (a *app) setUpAs(ctx context.Context, s setup) error {
 	if err != nil {
 		return err
 	}
+	s.noShellRC = s.noShellRC || !s.chosen && agents.LeavesShellFilesAlone(a.paths)
 	in.Mode, in.NoShellRC = s.mode, s.noShellRC
 	undo := &rollback{app: a, setup: s, before: a.paths.Mode()}
 	if err := undo.prepare(); err != nil {

@@ -19,6 +19,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // The sizes that zero stands for.
@@ -83,11 +85,15 @@ func (l *File) Write(p []byte) (int, error) {
 // open opens what has the name now. The file that was open stays so if that
 // fails.
 func (l *File) open() error {
-	f, err := os.OpenFile(l.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	// A pipe of that name would hold the program up until somebody reads it.
+	f, err := os.OpenFile(l.Path, os.O_CREATE|os.O_APPEND|os.O_WRONLY|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	st, err := f.Stat()
+	if err == nil && st.Mode()&fs.ModeNamedPipe != 0 {
+		err = fmt.Errorf("%s is a pipe", l.Path)
+	}
 	if err != nil {
 		return fmt.Errorf("open log: %w", errors.Join(err, f.Close()))
 	}

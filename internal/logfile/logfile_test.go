@@ -174,3 +174,22 @@ func ExampleFile() {
 	// daemon.err.log
 	// daemon.err.log.1
 }
+
+// A pipe under the log's name holds nobody up.
+func TestAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe.log")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&logfile.File{Path: path}).Open(); err == nil {
+		t.Error("it is a log, with no reader")
+	}
+	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := (&logfile.File{Path: path}).Open(); err == nil {
+		t.Error("it is a log, with a reader")
+	}
+}

@@ -11,6 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Max is more than any file that this product writes, but its programs, logs
+// and ledger: a bundle of roots has a quarter of a megabyte.
+const Max = 16 << 20
+
 var (
 	// ErrNotRegular means that the name is a directory's, a pipe's, a
 	// socket's or a device's, or of symbolic links in a ring.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 	"github.com/haltonlabs/halton-meter/internal/process"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // The files of a supervisor in its Dir.
@@ -43,7 +44,7 @@ type savedJob struct {
 // there is nobody whom an error would help.
 func (s *savedState) load(dir string) error {
 	*s = savedState{}
-	data, err := os.ReadFile(filepath.Join(dir, stateFile))
+	data, err := smallfile.Read(filepath.Join(dir, stateFile), smallfile.Max)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -90,7 +91,7 @@ func (s *savedState) save(dir string) error {
 // outlives supervisors, reboots and the jobs themselves.
 func readDisabled(dir string) (map[string]bool, error) {
 	set := map[string]bool{}
-	data, err := os.ReadFile(filepath.Join(dir, disabledFile))
+	data, err := smallfile.Read(filepath.Join(dir, disabledFile), smallfile.Max)
 	if errors.Is(err, fs.ErrNotExist) {
 		return set, nil
 	}

@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // WriteBundle writes the bundle of dir with the roots of this machine's
@@ -48,7 +48,7 @@ func (b Bundle) Write() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("write bundle %s: %w", path, err)
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+	if old, err := smallfile.Read(path, smallfile.Max); err == nil && bytes.Equal(old, content) {
 		return false, nil
 	}
 	if err := atomicfile.Write(path, content, 0o644); err != nil {
@@ -71,7 +71,7 @@ func (b Bundle) content() ([]byte, error) {
 		return nil, fmt.Errorf("read the roots of the operating system: %w", err)
 	}
 	for _, name := range b.Extra {
-		data, err := os.ReadFile(name)
+		data, err := smallfile.Read(name, smallfile.Max)
 		if err != nil {
 			return nil, fmt.Errorf("read extra roots: %w", err)
 		}

@@ -5,11 +5,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // Where Linux distributions and BSDs keep their roots: the list of Go's
@@ -104,7 +105,7 @@ func fileRoots(files, dirs []string) ([]byte, error) {
 // certificates returns those in the named file, nil if there are none or it
 // cannot be read: dangling links are common in these directories.
 func certificates(name string) []byte {
-	data, err := os.ReadFile(name)
+	data, err := smallfile.Read(name, smallfile.Max)
 	if err != nil {
 		return nil
 	}

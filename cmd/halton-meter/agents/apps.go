@@ -12,6 +12,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // Settings are the variables that lead programs through the edge.
@@ -29,7 +30,7 @@ type setVariable struct {
 
 func readAppsManaged(p Paths) map[string]setVariable {
 	set := map[string]setVariable{}
-	data, err := os.ReadFile(p.AppsManaged())
+	data, err := smallfile.Read(p.AppsManaged(), smallfile.Max)
 	if err != nil || json.Unmarshal(data, &set) != nil {
 		// Unreadable: then only what has our own value is known to be ours.
 		return map[string]setVariable{}

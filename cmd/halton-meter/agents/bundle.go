@@ -10,6 +10,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 	"github.com/haltonlabs/halton-meter/internal/reserved"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
@@ -60,11 +61,11 @@ func extendAuthority(p Paths, c config.Config) error {
 // adopt adds to adopted.pem what the variables name and the bundle lacks. It
 // only grows: two programs that run at once may need different roots.
 func adopt(p Paths, getenv func(string) string) error {
-	adopted, err := os.ReadFile(p.AdoptedRoots())
+	adopted, err := smallfile.Read(p.AdoptedRoots(), smallfile.Max)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	bundle, err := os.ReadFile(p.Bundle())
+	bundle, err := smallfile.Read(p.Bundle(), smallfile.Max)
 	if err != nil {
 		// No bundle yet: what the system has too is adopted with the rest,
 		// and WriteBundle drops what comes twice.
@@ -82,7 +83,7 @@ func adopt(p Paths, getenv func(string) string) error {
 		if file == "" || file == p.Bundle() {
 			continue
 		}
-		data, err := os.ReadFile(file)
+		data, err := smallfile.Read(file, smallfile.Max)
 		if err != nil {
 			// What the user's own setting names and cannot be read has
 			// never helped a program.

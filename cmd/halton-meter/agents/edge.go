@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
 	"github.com/haltonlabs/halton-meter/internal/secret"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/portalloc"
 	"github.com/haltonlabs/halton-meter/proxyedge"
@@ -231,7 +231,7 @@ func (in *Installer) plistIs(label string, job *launchd.Job) bool {
 	if err != nil {
 		return false
 	}
-	got, err := os.ReadFile(in.Paths.Plist(label))
+	got, err := smallfile.Read(in.Paths.Plist(label), smallfile.Max)
 	return err == nil && bytes.Equal(got, want)
 }
 
@@ -284,7 +284,7 @@ func EdgeAddress(port int) string { return net.JoinHostPort(edgeHost, strconv.It
 
 // EdgePort is the port in the edge's plist, 0 if there is none.
 func EdgePort(p Paths) int {
-	data, err := os.ReadFile(p.Plist(Edge))
+	data, err := smallfile.Read(p.Plist(Edge), smallfile.Max)
 	if err != nil {
 		return 0
 	}
@@ -306,7 +306,7 @@ func EdgePort(p Paths) int {
 // StateOfPlists is the state directory that the launch agents work in, "" if
 // there is no plist of the edge's.
 func StateOfPlists(p Paths) string {
-	data, err := os.ReadFile(p.Plist(Edge))
+	data, err := smallfile.Read(p.Plist(Edge), smallfile.Max)
 	if err != nil {
 		return ""
 	}

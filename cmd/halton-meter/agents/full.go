@@ -15,6 +15,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
@@ -160,7 +161,7 @@ func ResumeSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
 
 func readSnapshot(p Paths) (mactools.Snapshot, error) {
 	var s mactools.Snapshot
-	data, err := os.ReadFile(p.SystemState())
+	data, err := smallfile.Read(p.SystemState(), smallfile.Max)
 	if err != nil {
 		return s, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
 	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/secret"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 	"github.com/haltonlabs/halton-meter/portalloc"
@@ -221,7 +222,7 @@ func (in *Installer) writePlist(label string, job *launchd.Job) error {
 		return err
 	}
 	path := in.Paths.Plist(label)
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+	if old, err := smallfile.Read(path, smallfile.Max); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as macOS makes ~/Library/LaunchAgents

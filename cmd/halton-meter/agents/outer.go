@@ -75,6 +75,9 @@ func (in *Installer) returnSystemProxy(ctx context.Context) (string, error) {
 // cannot be written, as where a tool generates them, is told and no failure.
 func (in *Installer) writeShellFiles(context.Context) (string, error) {
 	if in.NoShellRC {
+		if err := noteShellFiles(in.Paths, in.noted()); err != nil {
+			return "", err
+		}
 		return "left alone; evaluate \"halton-meter env\" where you want it", nil
 	}
 	if err := noteShellFiles(in.Paths, in.ShellFiles); err != nil {
@@ -96,6 +99,17 @@ func (in *Installer) writeShellFiles(context.Context) (string, error) {
 		return "none of a shell that we know; evaluate \"halton-meter env\" in yours", nil
 	}
 	return strings.Join(told, ", ") + " (new shells)", nil
+}
+
+// noted are those of the shell files that have our line from before.
+func (in *Installer) noted() []shellenv.RCFile {
+	var files []shellenv.RCFile
+	for _, f := range in.ShellFiles {
+		if there, _, err := f.Installed(); there && err == nil {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 func (in *Installer) cleanShellFiles(context.Context) (string, error) {

@@ -3,9 +3,10 @@ package agents
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // Paths is where this product keeps what on this machine.
@@ -110,7 +111,7 @@ func ShortName(label string) string {
 
 // Mode is the recorded install mode, "" if nothing is installed.
 func (p Paths) Mode() string {
-	b, err := os.ReadFile(p.InstallMode())
+	b, err := smallfile.Read(p.InstallMode(), smallfile.Max)
 	if err != nil || len(b) > 64 {
 		return ""
 	}

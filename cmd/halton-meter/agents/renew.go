@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // outdatedNote lists the jobs, beside the edge, that run as they were before
@@ -20,7 +21,7 @@ func (p Paths) outdatedNote() string { return p.In("outdated-jobs.json") }
 // Outdated are those jobs. What changed takes effect when they are loaded anew.
 func Outdated(p Paths) []string {
 	var labels []string
-	data, err := os.ReadFile(p.outdatedNote())
+	data, err := smallfile.Read(p.outdatedNote(), smallfile.Max)
 	if err != nil || json.Unmarshal(data, &labels) != nil {
 		return nil
 	}

@@ -11,10 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/reserved"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // selfTestBudget bounds one request of the self-test, which stays on this
@@ -25,7 +25,7 @@ const selfTestBudget = 5 * time.Second
 // metered call: the tunnel to the daemon, its leaf, the trust bundle. The
 // daemon answers it by itself, so that it works offline and costs nothing.
 func TestMetered(ctx context.Context, p Paths) error {
-	bundle, err := os.ReadFile(p.Bundle())
+	bundle, err := smallfile.Read(p.Bundle(), smallfile.Max)
 	if err != nil {
 		return fmt.Errorf("metered self-test: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // stopValid is how long after a stop a daemon that something starts by the
@@ -44,7 +45,7 @@ func Stopped(p Paths, now time.Time) (left time.Duration, stopped bool) {
 
 // LastStop is when the last stop was, if no start came after it.
 func LastStop(p Paths) (at time.Time, ok bool) {
-	b, err := os.ReadFile(p.GracefulShutdown())
+	b, err := smallfile.Read(p.GracefulShutdown(), smallfile.Max)
 	if err != nil {
 		return time.Time{}, false
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // shellFilesNote lists the start-up files that have got our line: a later
@@ -35,11 +36,18 @@ func ShellFiles(p Paths, getenv func(string) string) []shellenv.RCFile {
 	return files
 }
 
+// LeavesShellFilesAlone reports whether an installation was told to. Whoever
+// upgrades need not say it again.
+func LeavesShellFilesAlone(p Paths) bool {
+	_, err := os.Stat(p.shellFilesNote())
+	return err == nil && len(readShellFiles(p)) == 0
+}
+
 // readShellFiles reads the note. Without one that can be read, the
 // environment's files are all that is known.
 func readShellFiles(p Paths) []string {
 	var paths []string
-	data, err := os.ReadFile(p.shellFilesNote())
+	data, err := smallfile.Read(p.shellFilesNote(), smallfile.Max)
 	if err != nil || json.Unmarshal(data, &paths) != nil {
 		return nil
 	}
@@ -49,7 +57,7 @@ func readShellFiles(p Paths) []string {
 // noteShellFiles is done before the files are written: what has our line must
 // be known.
 func noteShellFiles(p Paths, files []shellenv.RCFile) error {
-	var paths []string
+	paths := []string{}
 	for _, f := range files {
 		paths = append(paths, f.Path)
 	}

@@ -56,3 +56,30 @@ func TestShellFilesOfAnotherEnvironment(t *testing.T) {
 		t.Errorf("the state directory holds %v, %v", left, err)
 	}
 }
+
+// Whoever keeps the shells' files to himself says so once.
+func TestLeavesShellFilesAlone(t *testing.T) {
+	t.Parallel()
+	p := agents.Paths{Home: t.TempDir(), State: t.TempDir()}
+	install := func(noShellRC bool) {
+		t.Helper()
+		in := &agents.Installer{
+			Paths: p, Mode: agents.ModeApps, NoShellRC: noShellRC,
+			ShellFiles: agents.ShellFiles(p, func(name string) string { return map[string]string{"SHELL": "/bin/bash"}[name] }),
+		}
+		if _, err := in.OuterSteps()[0].Do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct{ noShellRC, alone, line bool }{
+		{true, true, false}, {true, true, false}, {false, false, true}, {true, false, true},
+	} {
+		install(step.noShellRC)
+		if got := agents.LeavesShellFilesAlone(p); got != step.alone {
+			t.Errorf("%+v: alone %v", step, got)
+		}
+		if _, err := os.Stat(filepath.Join(p.Home, ".bashrc")); (err == nil) != step.line {
+			t.Errorf("%+v: %v", step, err)
+		}
+	}
+}

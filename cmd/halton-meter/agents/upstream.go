@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/edgectl"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // IsOurs reports whether a proxy's URL names our edge.
@@ -131,7 +131,7 @@ func EdgeSetup(p Paths, conf config.Config) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %t\n", []string{conf.Upstream.Proxy, conf.Upstream.NoProxy, conf.Upstream.CAFile}, conf.Edge.AllowLocal)
 	for _, path := range []string{conf.Upstream.CAFile, p.AdoptedRoots()} {
-		data, _ := os.ReadFile(path) // none is a setup too
+		data, _ := smallfile.Read(path, smallfile.Max) // none is a setup too
 		fmt.Fprintf(h, "%x\n", sha256.Sum256(data))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])

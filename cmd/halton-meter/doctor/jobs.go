@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/portalloc"
@@ -27,7 +27,7 @@ func (p *Patient) plists(context.Context) Finding {
 	var wrong []string
 	for label, job := range agents.Jobs(p.Paths, port) {
 		path := p.Paths.Plist(label)
-		data, err := os.ReadFile(path)
+		data, err := smallfile.Read(path, smallfile.Max)
 		want, encodeErr := job.Encode()
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

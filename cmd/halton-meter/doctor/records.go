@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/process"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/meter/pricing"
@@ -60,7 +60,7 @@ const recent = 24 * time.Hour
 
 func (p *Patient) postmortems(ctx context.Context) Finding {
 	path := p.Paths.Postmortem()
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path, smallfile.Max)
 	if err != nil || len(bytes.TrimSpace(data)) == 0 {
 		return ok("none")
 	}

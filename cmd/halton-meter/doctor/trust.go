@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
@@ -62,13 +63,13 @@ func (p *Patient) authority(ctx context.Context) Finding {
 // others besides: with ours alone every other host would fail.
 func (p *Patient) bundle(context.Context) Finding {
 	rewrite := meter(Install, "init")
-	data, err := os.ReadFile(p.Paths.Bundle())
+	data, err := smallfile.Read(p.Paths.Bundle(), smallfile.Max)
 	if err != nil {
 		return mend(Broken, err.Error()+": programs that name it cannot verify any host", rewrite)
 	}
 	missing := map[string]bool{}
 	for _, name := range append(ca.RootFiles(p.Paths.CA()), filepath.Join(p.Paths.CA(), ca.CertFile)) {
-		root, err := os.ReadFile(name)
+		root, err := smallfile.Read(name, smallfile.Max)
 		if err != nil {
 			return mend(Broken, err.Error(), rewrite)
 		}

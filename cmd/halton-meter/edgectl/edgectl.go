@@ -7,6 +7,7 @@
 package edgectl
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/internal/unixsock"
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
@@ -177,12 +179,11 @@ func do(ctx context.Context, socket, method, path string) (*http.Response, error
 
 // Read reads the report that an edge left in its file.
 func Read(path string) (Report, error) {
-	f, err := os.Open(path)
+	data, err := smallfile.Read(path, maxReport)
 	if err != nil {
 		return Report{}, err
 	}
-	defer f.Close()
-	return decode(f)
+	return decode(bytes.NewReader(data))
 }
 
 func decode(r io.Reader) (Report, error) {

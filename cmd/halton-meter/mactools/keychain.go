@@ -7,9 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // LoginKeychain is the user's own keychain: trust that is set there holds for
@@ -39,6 +40,9 @@ func (t Tools) inKeychain(ctx context.Context, root, keychain string) (bool, err
 		return false, err
 	}
 	out, err := t.do(ctx, "security", "find-certificate", "-a", "-Z", keychain)
+	if e, refused := errors.AsType[*Error](err); refused && strings.Contains(e.Text, "item could not be found") {
+		return false, nil // errSecItemNotFound: it holds no certificate at all
+	}
 	if err != nil {
 		return false, err
 	}
@@ -76,7 +80,7 @@ func (t Tools) Untrust(ctx context.Context, root, keychain string) error {
 // fingerprint is the SHA-1 of the certificate in a PEM file, as security
 // prints it.
 func fingerprint(path string) (string, error) {
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path, smallfile.Max)
 	if err != nil {
 		return "", err
 	}

@@ -39,7 +39,8 @@ func TestTrustIsAskedForOnceAndTakenBack(t *testing.T) {
 			if held {
 				return Output{Stdout: "SHA-256 hash: 00\nSHA-1 hash: " + hash + "\nkeychain: \"" + chain + "\"\n"}, nil
 			}
-			return Output{}, nil
+			// An empty keychain.
+			return Output{Stderr: "security: SecKeychainSearchCopyNext: The specified item could not be found in the keychain.\n", Code: 44}, nil
 		case "add-trusted-cert":
 			held, trusted = true, true
 		case "delete-certificate":

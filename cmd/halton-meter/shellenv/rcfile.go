@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // The lines between which a shell file's one line of ours stands.
@@ -150,7 +151,7 @@ func (f RCFile) read() ([]byte, fs.FileMode, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	data, err := os.ReadFile(f.Path)
+	data, err := smallfile.Read(f.Path, smallfile.Max)
 	if data == nil {
 		data = []byte{}
 	}

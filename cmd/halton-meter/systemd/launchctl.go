@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
 )
 
@@ -109,7 +110,7 @@ func (l Launchctl) print(ctx context.Context, target string) launchd.Output {
 		return *none
 	}
 	// A unit that is gone tells nothing of its job, which may live on.
-	unit, err := os.ReadFile(l.path(l.Name(labelOf(target)) + ".service"))
+	unit, err := smallfile.Read(l.path(l.Name(labelOf(target))+".service"), smallfile.Max)
 	plist, argv := noted(unit)
 	if err != nil || len(argv) == 0 {
 		plist, argv = "(submitted by systemd)", []string{""}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // Launchctl answers for launchctl.
@@ -149,7 +150,7 @@ func (s state) number(key string) int {
 
 // write puts a unit's file in place.
 func (l Launchctl) write(unit, content string) error {
-	old, err := os.ReadFile(l.path(unit))
+	old, err := smallfile.Read(l.path(unit), smallfile.Max)
 	switch {
 	case err == nil && string(old) == content:
 		return nil

@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
 )
 
@@ -124,7 +124,7 @@ func noted(unit []byte) (plist string, args []string) {
 }
 
 func readJob(plist string) (*launchd.Job, error) {
-	data, err := os.ReadFile(plist)
+	data, err := smallfile.Read(plist, smallfile.Max)
 	if err != nil {
 		return nil, err
 	}
