@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 // The files in the directory of an authority.
@@ -292,12 +295,11 @@ func loadRoot(dir string, n int) (signer, error) {
 }
 
 func readRoot(path string) (*x509.Certificate, error) {
-	file, err := os.Open(path)
+	data, err := smallfile.Read(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	der, err := readPEM(file, "CERTIFICATE")
+	der, err := readPEM(bytes.NewReader(data), "CERTIFICATE")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -113,6 +113,9 @@ func attachDatabase(ctx context.Context, path string, steps []string, busy time.
 
 // connectDatabase opens a database that is there, for writing.
 func connectDatabase(ctx context.Context, path string, busy time.Duration) (*database, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
 	db, err := sql.Open("sqlite", dsn(path, url.Values{"mode": {"rw"}, "_txlock": {"immediate"}},
 		"busy_timeout("+strconv.FormatInt(busy.Milliseconds(), 10)+")",
 		"journal_mode(WAL)",
@@ -137,6 +140,15 @@ func connectDatabase(ctx context.Context, path string, busy time.Duration) (*dat
 		return nil, errors.Join(err, db.Close())
 	}
 	return &database{db: db, path: path}, nil
+}
+
+// regular refuses a pipe in the database's place, whose open waits for its other
+// end without an end of its own.
+func regular(path string) error {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("open database: %s is not a regular file: %w", path, ErrForeign)
+	}
+	return nil
 }
 
 // prepare readies d for store.

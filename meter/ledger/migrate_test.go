@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/schema.sql")
@@ -144,6 +146,20 @@ func TestNewerSchemaIsRefusedAndJournaled(t *testing.T) {
 	}
 	if s := l.Status(); len(s.SetAside) != 0 {
 		t.Errorf("set aside %v; it is not corrupt", s.SetAside)
+	}
+}
+
+func TestAPipeIsNoDatabase(t *testing.T) {
+	dir := t.TempDir()
+	must(t, unix.Mkfifo(filepath.Join(dir, databaseName), 0o600))
+	l := mustOpen(t, Config{Dir: dir}, quick())
+	must(t, l.Finish(row("a", 0))) // the journal has it
+	until(t, l, func(s Status) bool { return errors.Is(s.DatabaseErr, ErrForeign) })
+	if err := l.Close(t.Context()); !errors.Is(err, ErrJournaled) {
+		t.Errorf("Close = %v, want ErrJournaled", err)
+	}
+	if rep, err := Check(t.Context(), dir, false); err != nil || !errors.Is(rep.Err, ErrForeign) {
+		t.Errorf("Check = %v, %v, want ErrForeign", rep.Err, err)
 	}
 }
 

@@ -71,6 +71,9 @@ func openView(ctx context.Context, path string) (*view, error) {
 		return nil, err
 	}
 	if !missing {
+		if err := regular(path); err != nil {
+			return nil, err
+		}
 		v, err := connect(ctx, readDSN(path))
 		if err != nil {
 			return nil, err
