@@ -188,7 +188,7 @@ func (s *starting) setUp(ctx context.Context) error {
 		}
 		if err := agents.EnsureBundle(s.paths, conf, os.Getenv); err != nil {
 			hint := "mend [upstream] ca_file in " + s.paths.Config() + ", then halton-meter start"
-			if errors.Is(err, ca.ErrKeyExposed) {
+			if conf.Upstream.CAFile == "" || errors.Is(err, ca.ErrKeyExposed) {
 				hint = "halton-meter doctor"
 			}
 			return s.failedWith("trust bundle", err, hint)
