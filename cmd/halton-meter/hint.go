@@ -47,12 +47,14 @@ func (a *app) hintFor(err error, again string) string {
 		return "log in at this machine's screen once (launchd keeps agents in a GUI session), then " + again
 	case errors.Is(err, launchd.ErrDisabled):
 		return "allow the job in System Settings > General > Login Items, then " + again
+	case errors.Is(err, launchd.ErrPermission) && a.supervisor.Name == agents.Systemd:
+		return "systemd refuses this to you; halton-meter init --no-systemd does without it"
 	case errors.Is(err, launchd.ErrPolicy), errors.Is(err, launchd.ErrPermission):
 		return "the system refuses this; see System Settings > General > Login Items, and run it as yourself, not with sudo"
 	case errors.Is(err, launchd.ErrBadPlist):
 		return "halton-meter init writes the launch agents anew; then " + again
 	case errors.As(err, &refused) && refused.Verb == "bootstrap":
-		return "launchd does not say why; what it answered is in " + a.paths.Postmortem() + "; then " + again
+		return "what " + a.supervisor.Name + " answered is in " + a.paths.Postmortem() + "; then " + again
 	}
 	return again
 }

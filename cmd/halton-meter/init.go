@@ -40,12 +40,17 @@ func (c initCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer unlock()
+	supervisor, installed := a.supervisor, a.paths.Mode()
 	if err := a.superviseBy(ctx, c.Systemd); err != nil {
 		return err
 	}
-	return a.setUpAs(ctx, setup{
+	err = a.setUpAs(ctx, setup{
 		mode: mode, chosen: c.Apps || c.Full || c.GUI || c.EnvOnly, noShellRC: c.NoShellRC, clean: c.Clean,
 	})
+	if err != nil {
+		return a.superviseAgain(ctx, supervisor, installed, err)
+	}
+	return nil
 }
 
 // mode is the one that a flag names, else the one that is installed: whoever

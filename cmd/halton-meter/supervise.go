@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -28,7 +29,9 @@ func (a *app) superviseBy(ctx context.Context, bySystemd *bool) error {
 	to := agents.EmulatorSupervisor(a.paths)
 	if *bySystemd {
 		to = agents.SystemdSupervisor(a.paths)
-		if err := units.Check(ctx); err != nil {
+		if err := units.Check(ctx); errors.Is(err, exec.ErrNotFound) {
+			return &failure{err: errors.New("this system has no systemctl, so no systemd"), hint: "halton-meter init"}
+		} else if err != nil {
 			return &failure{err: fmt.Errorf("reach systemd's user manager: %w", err), hint: busHint + ", then halton-meter init --systemd"}
 		}
 	}
@@ -50,4 +53,23 @@ func (a *app) superviseBy(ctx context.Context, bySystemd *bool) error {
 	}
 	a.supervisor = to
 	return nil
+}
+
+// superviseAgain goes back to the supervisor of before if the new one did not
+// get the edge up: shells that are open hold its port. mode is what was
+// installed.
+func (a *app) superviseAgain(ctx context.Context, before agents.Supervisor, mode string, failed error) error {
+	if a.supervisor.Name == before.Name || mode == "" || ctx.Err() != nil ||
+		agents.EdgeAnswers(ctx, a.paths, agents.EdgePort(a.paths)) == nil {
+		return failed
+	}
+	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
+	err := a.unloadAll(ctx, steps, false)
+	steps.Close()
+	term.Warn(os.Stderr, "%v; going back to %s", failed, before.Name)
+	if a.supervisor.Name == agents.Systemd {
+		err = errors.Join(err, agents.Units(a.paths).Remove(ctx, agents.Labels...))
+	}
+	a.supervisor = before
+	return told(failed, "supervised by "+before.Name+" as before", errors.Join(err, a.setUpAs(ctx, setup{mode: mode})))
 }

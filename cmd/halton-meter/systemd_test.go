@@ -133,6 +133,38 @@ func TestSystemdAndBack(t *testing.T) {
 	}
 }
 
+// A systemd that refuses the jobs does not get to keep the edge: shells that are
+// open hold its port.
+func TestSystemdRefuses(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		return // there is no systemd
+	}
+	m := newMachine(t, freePorts(t))
+	m.withSystemd()
+	m.must(0, "init", "--apps")
+	systemctl := filepath.Join(m.home, "bin", "systemctl")
+	whole, err := os.ReadFile(systemctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(systemctl, strings.Replace(string(whole), "\nset -u\n",
+		"\nset -u\nfor word; do [ \"$word\" != enable ] || { echo 'Failed to enable unit: Access denied' >&2; exit 1; }; done\n", 1))
+	r := m.must(exitFailed, "init", "--systemd")
+	if !strings.Contains(r.err, "Access denied") || !strings.Contains(r.err, "supervised by emulator as before") {
+		t.Errorf("init --systemd says %q", r.err)
+	}
+	m.wantHealthy("refused")
+	if rep, _ := m.status(); rep.Supervisor != "emulator" || rep.InstallMode != agents.ModeApps {
+		t.Errorf("supervisor %q, mode %q", rep.Supervisor, rep.InstallMode)
+	}
+
+	m.env = append(m.env, "PATH="+filepath.Join(m.home, "nowhere"))
+	if r := m.must(exitFailed, "init", "--systemd"); !strings.Contains(r.err, "no systemctl") {
+		t.Errorf("without systemctl it says %q", r.err)
+	}
+}
+
 func (m *machine) wantSupervisorHealthy(when string) {
 	m.Helper()
 	rep, _ := m.doctor()

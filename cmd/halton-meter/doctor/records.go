@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/internal/process"
 	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
@@ -82,11 +83,13 @@ func (p *Patient) postmortems(ctx context.Context) Finding {
 	return advise(Inconsistent, "launchd refused "+last.Label+" at "+last.Time.UTC().Format(time.RFC3339)+reason, "look at "+path+"; halton-meter start tries again")
 }
 
-// startedAfter reports whether the job has a process that is younger than at.
+// startedAfter reports whether the job has a process that is younger than at,
+// or needs none.
 func (p *Patient) startedAfter(ctx context.Context, label string, at time.Time) bool {
 	svc, err := p.look(ctx, label)
 	if err != nil || svc == nil || svc.PID == 0 {
-		return false
+		// The one-shot has none. It is loaded, which is what was refused.
+		return svc != nil && label == agents.UserEnv
 	}
 	started, err := process.StartTime(svc.PID)
 	return err == nil && started.After(at)

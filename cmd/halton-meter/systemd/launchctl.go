@@ -15,14 +15,15 @@ import (
 
 // launchctl's exit codes: Darwin's errno, and libxpc's own.
 const (
-	codeFailed     = 5
-	codeNoProcess  = 3
-	codeLoaded     = 37
-	codeNoDomain   = 112
-	codeNotLoaded  = 113
-	codeNoRoutine  = 116
-	codeBadPlist   = 109
-	codeUsageError = 64
+	codeFailed       = 5
+	codeNotPermitted = 1
+	codeNoProcess    = 3
+	codeLoaded       = 37
+	codeNoDomain     = 112
+	codeNotLoaded    = 113
+	codeNoRoutine    = 116
+	codeBadPlist     = 109
+	codeUsageError   = 64
 )
 
 func answer(code int, stderr string) launchd.Output {
@@ -31,8 +32,11 @@ func answer(code int, stderr string) launchd.Output {
 
 // fail is the answer to a systemctl that failed.
 func fail(err error) launchd.Output {
-	if noBus(err) {
+	switch {
+	case noBus(err):
 		return answer(codeNoDomain, err.Error())
+	case denied(err):
+		return answer(codeNotPermitted, err.Error())
 	}
 	return answer(codeFailed, err.Error())
 }

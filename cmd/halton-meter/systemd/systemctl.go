@@ -79,6 +79,12 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("systemctl --user %s: %s", strings.Join(r.args, " "), strings.TrimSpace(r.stderr))
 }
 
+// denied reports whether another attempt would be refused as well.
+func denied(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && (strings.Contains(r.stderr, "Access denied") || strings.Contains(r.stderr, "Permission denied"))
+}
+
 func noBus(err error) bool {
 	var r *refusal
 	return errors.As(err, &r) && strings.Contains(r.stderr, NoBus)
