@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
@@ -33,8 +34,23 @@ var (
 	ErrProxyPassword = errors.New("the system proxy has a password, which only macOS knows")
 )
 
-// SystemEdge is where the system proxy points in mode full.
-func SystemEdge(p Paths) mactools.Edge { return mactools.Edge{Host: edgeHost, Port: EdgePort(p)} }
+// SystemEdge is where the system proxy points in mode full. Without the edge's
+// plist the note of that mode tells, and without the note it is where most
+// edges are: a proxy that nobody answers must be found, whatever was deleted.
+func SystemEdge(p Paths) mactools.Edge {
+	port := EdgePort(p)
+	if port == 0 {
+		note, _ := smallfile.Read(p.ProxyManaged(), smallfile.Max)
+		_, text, _ := strings.Cut(strings.TrimSpace(string(note)), ":")
+		if n, err := strconv.ParseUint(text, 10, 16); err == nil {
+			port = int(n)
+		}
+	}
+	if port == 0 {
+		port = EdgeChoice(0).Preferred
+	}
+	return mactools.Edge{Host: edgeHost, Port: port}
+}
 
 // TakeSystemProxy makes the edge the system proxy, after it has noted what was
 // there. A proxy that the user had becomes the upstream; changed tells so.
@@ -122,9 +138,8 @@ func ReturnSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
 		return nil
 	}
 	snapshot, err := readSnapshot(p)
-	_, statErr := os.Stat(p.ProxyManaged())
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && statErr != nil:
+	case errors.Is(err, fs.ErrNotExist) && !p.mayHoldSystemProxy():
 		return nil // never taken
 	case err != nil:
 		err = t.Release(ctx, SystemEdge(p))
@@ -145,10 +160,21 @@ func ReturnSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
 // ReleaseSystemProxy turns the proxy off while metering is down, if it is
 // ours. It stays ours: ResumeSystemProxy turns it on again.
 func ReleaseSystemProxy(ctx context.Context, p Paths, t mactools.Tools) error {
-	if _, err := os.Stat(p.ProxyManaged()); err != nil {
+	if !t.Available() || !p.mayHoldSystemProxy() {
 		return nil
 	}
 	return t.Release(ctx, SystemEdge(p))
+}
+
+// mayHoldSystemProxy reports whether the system proxy is ours, or may be: who
+// deletes the state directory deletes the note of that, and the program that
+// launchd would start the edge from. Then nobody would turn the proxy off.
+func (p Paths) mayHoldSystemProxy() bool {
+	if _, err := os.Stat(p.ProxyManaged()); !errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	_, err := os.Stat(p.State)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // ResumeSystemProxy turns a proxy that is ours on again.

@@ -1,6 +1,7 @@
 package agents_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,60 @@ func (k keychain) tools() mactools.Tools { return mactools.Tools{Dir: k.dir} }
 func (k keychain) asked() int {
 	calls, _ := os.ReadFile(filepath.Join(k.dir, "calls"))
 	return strings.Count(string(calls), "add-trusted-cert")
+}
+
+// Who deletes files of ours in mode full must not lose the network with the
+// edge.
+func TestSystemProxyWithoutItsFiles(t *testing.T) {
+	dir := t.TempDir()
+	script, err := os.ReadFile("../testdata/mac/networksetup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wifi := filepath.Join(dir, "state", "Wi-Fi")
+	set := func(proxy string) {
+		host, port, _ := strings.Cut(proxy, ":")
+		for name, text := range map[string]string{"secure.on": "Yes", "secure.server": host, "secure.port": port} {
+			if err := os.WriteFile(filepath.Join(wifi, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "networksetup"), script, 0o755), os.MkdirAll(wifi, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	p, tools := testPaths(t), mactools.Tools{Dir: dir}
+	for name, off := range map[string]func() error{
+		"the watchdog": func() error { return agents.ReleaseSystemProxy(t.Context(), p, tools) },
+		"uninstall":    func() error { return agents.ReturnSystemProxy(t.Context(), p, tools) },
+	} {
+		for _, tt := range []struct{ what, proxy, note, want string }{
+			{"in another mode", "127.0.0.1:8081", "", "Yes"},
+			{"without plists", "127.0.0.1:8183", "127.0.0.1:8183\n", "No"},
+			{"with a note that is garbled", "127.0.0.1:8081", "garbage", "No"},
+			{"without a state directory", "127.0.0.1:8081", "deleted", "No"},
+			{"that is another's", "proxy.corp.example:8081", "deleted", "Yes"},
+		} {
+			set(tt.proxy)
+			if err := errors.Join(os.RemoveAll(p.State), os.MkdirAll(p.State, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			switch tt.note {
+			case "":
+				err = nil
+			case "deleted":
+				err = os.RemoveAll(p.State)
+			default:
+				err = os.WriteFile(p.ProxyManaged(), []byte(tt.note), 0o600)
+			}
+			if err := errors.Join(err, off()); err != nil {
+				t.Fatal(err)
+			}
+			if on, err := os.ReadFile(filepath.Join(wifi, "secure.on")); err != nil || string(on) != tt.want {
+				t.Errorf("%s: a proxy %s is %s on, want %s (%v)", name, tt.what, on, tt.want, err)
+			}
+		}
+	}
 }
 
 // A root that was added later needs trust of its own, and loses it with the
