@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,11 +73,22 @@ func (a *app) patient() (*doctor.Patient, error) {
 		Version: version.Version, Paths: a.paths, Supervisor: a.supervisor, Tools: a.tools,
 		Getenv: os.Getenv, Now: a.now, Executable: exe,
 		RCFiles: a.shellFiles(),
-		Health: func(ctx context.Context, port int) ([]string, error) {
+		Health: func(ctx context.Context, port int) (doctor.Health, error) {
 			h, err := health(ctx, port)
-			return h.Warnings, err
+			return doctor.Health{Version: h.Version, Warnings: h.Warnings}, err
 		},
+		LastWords: a.lastFailure,
 	}, nil
+}
+
+// lastFailure is what a job's log ends with, if that is why it failed.
+func (a *app) lastFailure(label string) string {
+	log := bytes.TrimSpace(tail(a.paths.Log(label, "err"), 16<<10))
+	var line struct{ Event, Error string }
+	if json.Unmarshal(log[bytes.LastIndexByte(log, '\n')+1:], &line) != nil || !strings.HasSuffix(line.Event, ".failed") {
+		return ""
+	}
+	return line.Error
 }
 
 // rounds is how often a plan is made: mending one thing can show the next.

@@ -47,8 +47,21 @@ func (m *machine) breakAndMend(states []broken) {
 	t := m.T
 	t.Helper()
 	defer func() { m.T = t }()
-	// What the plans need, and none of the clients whose handshake the doctor
-	// would try each time: there are a hundred times.
+	m.env = append(m.env, "SHELL=/bin/bash", "PATH="+toolsOnly(t))
+	m.must(0, "init")
+	m.wantHealthy("at first")
+	open := m.client("") // a program that was there before all of this
+	for _, state := range states {
+		if !t.Run(state.name, func(t *testing.T) { m.T = t; state.mend(m, open) }) {
+			t.Fatalf("the rest would build on this\n%s", m.logs())
+		}
+	}
+}
+
+// toolsOnly is a PATH with what the plans need, and none of the clients whose
+// handshake the doctor would try each time: there are a hundred times.
+func toolsOnly(t *testing.T) string {
+	t.Helper()
 	bin := t.TempDir()
 	for _, tool := range []string{"sh", "chmod", "kill", "mv", "rm", "env"} {
 		path, err := exec.LookPath(tool)
@@ -59,15 +72,7 @@ func (m *machine) breakAndMend(states []broken) {
 			t.Fatal(err)
 		}
 	}
-	m.env = append(m.env, "SHELL=/bin/bash", "PATH="+bin)
-	m.must(0, "init")
-	m.wantHealthy("at first")
-	open := m.client("") // a program that was there before all of this
-	for _, state := range states {
-		if !t.Run(state.name, func(t *testing.T) { m.T = t; state.mend(m, open) }) {
-			t.Fatalf("the rest would build on this\n%s", m.logs())
-		}
-	}
+	return bin
 }
 
 // mend breaks the machine and mends it. The program of open was there before.

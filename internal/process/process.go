@@ -32,6 +32,10 @@ func ID(pid int) (string, error) {
 	return fmt.Sprintf("%s/%d/%s", boot, pid, start), nil
 }
 
+// Suspended reports whether the process is stopped, as by SIGSTOP: it lives, and
+// does nothing.
+func Suspended(pid int) bool { return suspended(pid) }
+
 // Is reports whether the process pid runs and has this ID.
 func Is(pid int, id string) bool {
 	now, err := ID(pid)

@@ -10,6 +10,14 @@ import (
 // sZomb is SZOMB of <sys/proc.h>: ended, not yet reaped.
 const sZomb = 5
 
+// sStop is SSTOP of <sys/proc.h>.
+const sStop = 4
+
+func suspended(pid int) bool {
+	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
+	return err == nil && info.Proc.P_stat == sStop
+}
+
 func startTime(pid int) (time.Time, error) {
 	tv, err := startTimeval(pid)
 	if err != nil {

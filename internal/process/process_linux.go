@@ -40,22 +40,35 @@ func bootID() (string, error) {
 	return string(bytes.TrimSpace(id)), nil
 }
 
-func startTicks(pid int) (int64, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// stat is /proc/pid/stat from the third field on. proc(5): the second is the
+// name in parentheses, and may itself hold spaces and parentheses.
+func stat(pid int) ([]string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	// proc(5): the second field is the name in parentheses and may itself
-	// hold spaces and parentheses; the start time is the 22nd field.
-	_, rest, ok := cutLast(stat, ") ")
+	_, rest, ok := cutLast(data, ") ")
 	fields := strings.Fields(string(rest))
 	if !ok || len(fields) < 20 {
-		return 0, fmt.Errorf("read start time of process %d: short /proc stat", pid)
+		return nil, fmt.Errorf("read /proc/%d/stat: it is short", pid)
+	}
+	return fields, nil
+}
+
+func suspended(pid int) bool {
+	fields, err := stat(pid)
+	return err == nil && fields[0] == "T"
+}
+
+func startTicks(pid int) (int64, error) {
+	fields, err := stat(pid)
+	if err != nil {
+		return 0, err
 	}
 	if fields[0] == "Z" {
 		return 0, fmt.Errorf("process %d has ended", pid)
 	}
-	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	ticks, err := strconv.ParseInt(fields[19], 10, 64) // the 22nd of all
 	if err != nil {
 		return 0, fmt.Errorf("read start time of process %d: %w", pid, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,39 @@ func TestLivesTellsProcessesApart(t *testing.T) {
 	if _, err := StartTime(pid); err == nil {
 		t.Error("StartTime of a process that has ended")
 	}
+}
+
+func TestSuspended(t *testing.T) {
+	cmd, stdin := startChild(t, "")
+	pid := cmd.Process.Pid
+	if Suspended(pid) {
+		t.Error("before SIGSTOP")
+	}
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for !Suspended(pid) {
+		if t.Context().Err() != nil || !Lives(pid, mustStart(t, pid)) {
+			t.Fatal("it never was")
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	stdin.Close()
+	cmd.Wait() // fails: read met the end of its input
+	if Suspended(pid) {
+		t.Error("after its end")
+	}
+}
+
+func mustStart(t *testing.T, pid int) time.Time {
+	t.Helper()
+	at, err := StartTime(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
 }
 
 // A zombie still has its number and its start time, and is dead.

@@ -22,6 +22,9 @@ type Secret []byte
 // String is the secret as hexadecimal digits.
 func (s Secret) String() string { return hex.EncodeToString(s) }
 
+// ErrDamaged means that the file holds no secret.
+var ErrDamaged = errors.New("is damaged: remove it and run halton-meter init")
+
 // Ensure creates the secret at path, with mode 0600 and never over another
 // file, if there is none. One that is there and cannot be read is an error.
 func Ensure(path string) error {
@@ -67,7 +70,7 @@ func Read(path string) (Secret, error) {
 	}
 	s, err := hex.DecodeString(strings.TrimSpace(string(b)))
 	if err != nil || len(s) != size {
-		return nil, fmt.Errorf("read secret: %s is damaged: remove it and run halton-meter init", path)
+		return nil, fmt.Errorf("read secret: %s %w", path, ErrDamaged)
 	}
 	return s, nil
 }

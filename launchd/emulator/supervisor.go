@@ -68,6 +68,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("run supervisor: %w", err)
 	}
+	if err := s.sign(); err != nil {
+		// A full disk must not decide whether jobs run.
+		s.logger().Warn("launchd.unsigned", "error", err.Error())
+	}
 	r := newRegistry(s)
 	r.restore()
 	ln, err := unixsock.Listen(filepath.Join(s.Dir, sockFile))

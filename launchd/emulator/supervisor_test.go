@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -174,6 +175,24 @@ func TestOneSupervisorPerDirectory(t *testing.T) {
 	serve(t, &Supervisor{Dir: dir})
 	if err := (&Supervisor{Dir: dir}).Run(t.Context()); !errors.Is(err, ErrRunning) {
 		t.Fatalf("the second supervisor: %v", err)
+	}
+}
+
+func TestHolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if pid := Holder(dir); pid != 0 {
+		t.Errorf("before: %d", pid)
+	}
+	serve(t, &Supervisor{Dir: dir})
+	if pid := Holder(dir); pid != os.Getpid() {
+		t.Errorf("while it runs: %d", pid)
+	}
+	if err := os.WriteFile(filepath.Join(dir, lockFile), fmt.Appendf(nil, "%d x\n", os.Getpid()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if pid := Holder(dir); pid != 0 {
+		t.Errorf("a process of another identity: %d", pid)
 	}
 }
 

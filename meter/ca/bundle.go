@@ -57,6 +57,16 @@ func (b Bundle) Write() (changed bool, err error) {
 	return true, nil
 }
 
+// Stale reports whether Write would change the file.
+func (b Bundle) Stale() (bool, error) {
+	content, err := b.content()
+	if err != nil {
+		return false, fmt.Errorf("make bundle: %w", err)
+	}
+	old, err := smallfile.Read(filepath.Join(b.Dir, BundleFile), smallfile.Max)
+	return err != nil || !bytes.Equal(old, content), nil
+}
+
 func (b Bundle) content() ([]byte, error) {
 	readSystem := b.SystemRoots
 	if readSystem == nil {

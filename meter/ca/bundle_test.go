@@ -84,7 +84,13 @@ func TestWriteBundle(t *testing.T) {
 		t.Error("the file was replaced without need")
 	}
 
+	if stale, err := bundle.Stale(); err != nil || stale {
+		t.Errorf("Stale after Write = %v, %v", stale, err)
+	}
 	bundle.Extra = nil
+	if stale, err := bundle.Stale(); err != nil || !stale {
+		t.Errorf("Stale without the extra roots = %v, %v", stale, err)
+	}
 	if changed, err = bundle.Write(); err != nil || !changed {
 		t.Errorf("Write without the extra roots = %v, %v", changed, err)
 	}

@@ -29,13 +29,6 @@ func EnsureBundle(p Paths, c config.Config, getenv func(string) string) error {
 	if err := adopt(p, getenv); err != nil {
 		return err
 	}
-	var extra []string
-	if c.Upstream.CAFile != "" {
-		extra = append(extra, c.Upstream.CAFile)
-	}
-	if _, err := os.Stat(p.AdoptedRoots()); err == nil {
-		extra = append(extra, p.AdoptedRoots())
-	}
 	// In mode full the keychain must trust another root first. Only init can
 	// have the user asked for that.
 	if p.Mode() != ModeFull {
@@ -43,8 +36,20 @@ func EnsureBundle(p Paths, c config.Config, getenv func(string) string) error {
 			return err
 		}
 	}
-	_, err := ca.WriteBundle(p.CA(), extra)
+	_, err := TrustBundle(p, c).Write()
 	return err
+}
+
+// TrustBundle is the bundle as it has to be now.
+func TrustBundle(p Paths, c config.Config) ca.Bundle {
+	b := ca.Bundle{Dir: p.CA()}
+	if c.Upstream.CAFile != "" {
+		b.Extra = append(b.Extra, c.Upstream.CAFile)
+	}
+	if _, err := os.Stat(p.AdoptedRoots()); err == nil {
+		b.Extra = append(b.Extra, p.AdoptedRoots())
+	}
+	return b
 }
 
 // extendAuthority adds a root for the hosts that the configuration or a new

@@ -15,6 +15,7 @@ import (
 
 	"github.com/haltonlabs/halton-meter/internal/reserved"
 	"github.com/haltonlabs/halton-meter/internal/smallfile"
+	"github.com/haltonlabs/halton-meter/meter/ca"
 )
 
 // selfTestBudget bounds one request of the self-test, which stays on this
@@ -52,7 +53,26 @@ func TestMetered(ctx context.Context, p Paths) error {
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("metered self-test: answered %s", res.Status)
 	}
+	if !vouchedByUs(p, res.TLS) {
+		// A proxy that inspects answers any name.
+		return errors.New("metered self-test: somebody else than the daemon answered, so calls pass unmetered")
+	}
 	return nil
+}
+
+// vouchedByUs reports whether a connection's certificate is of our authority.
+func vouchedByUs(p Paths, state *tls.ConnectionState) bool {
+	ours := x509.NewCertPool()
+	for _, name := range ca.RootFiles(p.CA()) {
+		if root, err := smallfile.Read(name, smallfile.Max); err == nil {
+			ours.AppendCertsFromPEM(root)
+		}
+	}
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return false
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: ours})
+	return err == nil
 }
 
 // TestPassthrough opens a tunnel through the edge to a port of its own, which

@@ -97,6 +97,9 @@ type Report struct {
 	Version  string    `json:"version"`
 	Verdict  Verdict   `json:"verdict"`
 	Findings []Finding `json:"findings"`
+
+	// stuck: a daemon that ends now would not start again.
+	stuck bool
 }
 
 type check struct {
@@ -107,6 +110,7 @@ type check struct {
 // checks are in the order in which things depend on each other, so that the
 // first bad finding is most likely the cause of those after it.
 var checks = []check{
+	{"files", (*Patient).files},
 	{"installation", (*Patient).installation},
 	{"state directory", (*Patient).stateDirectory},
 	{"permissions", (*Patient).permissions},
@@ -114,6 +118,7 @@ var checks = []check{
 	{"clock", (*Patient).clock},
 	{"configuration", (*Patient).configuration},
 	{"program", (*Patient).program},
+	{"keys", (*Patient).keys},
 	{"certificate authority", (*Patient).authority},
 	{"trust bundle", (*Patient).bundle},
 	{"launch agents", (*Patient).plists},
@@ -123,9 +128,13 @@ var checks = []check{
 	{"daemon", (*Patient).daemon},
 	{"watchdog", (*Patient).watchdog},
 	{"second daemon", (*Patient).secondDaemon},
+	{"login agent", (*Patient).userenv},
+	{"other commands", (*Patient).otherCommands},
 	{"ports", (*Patient).ports},
 	{"proxy variables", (*Patient).proxyVariables},
+	{"GUI environment", (*Patient).guiEnvironment},
 	{"other proxies", (*Patient).otherProxies},
+	{"upstream", (*Patient).upstream},
 	{"system proxy", (*Patient).systemProxy},
 	{"shell files", (*Patient).shellFiles},
 	{"sentinels", (*Patient).sentinels},
@@ -135,29 +144,42 @@ var checks = []check{
 	{"handshake", (*Patient).handshakes},
 }
 
-// Examine runs all checks.
+// Examine runs all checks, or those up to one after which nothing can be
+// judged.
 func (p *Patient) Examine(ctx context.Context) Report {
+	p.blind, p.absent, p.stuck, p.mute = false, false, false, nil
 	r := Report{Version: p.Version, Verdict: Healthy}
 	for _, c := range checks {
+		if p.absent && c.name != "proxy variables" {
+			continue
+		}
 		f := c.look(p, ctx)
 		f.Check = c.name
 		if f.Verdict.rank() > r.Verdict.rank() {
 			r.Verdict = f.Verdict
 		}
 		r.Findings = append(r.Findings, f)
-		// Without an installation there is nothing to look at.
-		if c.name == "installation" && p.absent {
+		if p.blind {
 			break
 		}
+	}
+	r.stuck = p.stuck
+	if p.absent {
+		// What is well says nothing of a machine without the meter.
+		r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return f.Verdict == Healthy })
 	}
 	return r
 }
 
-// Plan is what mends all findings that a program can mend.
+// Plan is what mends all findings that a program can mend. Where no daemon would
+// start again, those wait that stop or start one.
 func (r Report) Plan() []Command {
 	var plan []Command
 	for _, f := range r.Findings {
 		for _, c := range f.Commands {
+			if r.stuck && c.Order > First {
+				continue
+			}
 			if !slices.ContainsFunc(plan, func(have Command) bool { return slices.Equal(have.Argv, c.Argv) }) {
 				plan = append(plan, c)
 			}

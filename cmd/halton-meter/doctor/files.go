@@ -84,7 +84,7 @@ func (p *Patient) permissions(context.Context) Finding {
 	var fix []Command
 	verdict := Healthy
 	look := func(path string, allowed, needed fs.FileMode, v Verdict) {
-		st, err := os.Lstat(path)
+		st, err := os.Stat(path)
 		if err != nil {
 			return // whether it must be there is another check's question
 		}
@@ -179,6 +179,7 @@ func (p *Patient) clock(context.Context) Finding {
 func (p *Patient) configuration(context.Context) Finding {
 	conf, err := config.Load(p.Paths.Config())
 	if err != nil {
+		p.stuck = true
 		return advise(Broken, err.Error()+"; the daemon does not start with it, the edge ignores it", "mend the line, or mv "+p.Paths.Config()+" "+p.Paths.Config()+".old; then halton-meter start")
 	}
 	p.conf = conf

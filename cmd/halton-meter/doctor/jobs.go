@@ -7,13 +7,19 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/internal/filelock"
+	"github.com/haltonlabs/halton-meter/internal/process"
+	"github.com/haltonlabs/halton-meter/internal/secret"
 	"github.com/haltonlabs/halton-meter/internal/smallfile"
-	"github.com/haltonlabs/halton-meter/internal/version"
 	"github.com/haltonlabs/halton-meter/launchd"
+	"github.com/haltonlabs/halton-meter/launchd/emulator"
 	"github.com/haltonlabs/halton-meter/portalloc"
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
@@ -23,6 +29,9 @@ func (p *Patient) plists(context.Context) Finding {
 	port := agents.EdgePort(p.Paths)
 	if port == 0 {
 		return mend(Broken, "the edge's plist "+p.Paths.Plist(agents.Edge)+" is missing or names no port", meter(Install, "init"), meter(Start, "start"))
+	}
+	if pinned := p.conf.Daemon.EdgePort; pinned != 0 && pinned != port {
+		return mend(Inconsistent, fmt.Sprintf("config.toml gives the edge port %d, and its plist %d", pinned, port), meter(Install, "init"))
 	}
 	var wrong []string
 	for label, job := range agents.Jobs(p.Paths, port) {
@@ -52,14 +61,27 @@ func (p *Patient) supervisor(ctx context.Context) Finding {
 			"export XDG_RUNTIME_DIR=/run/user/$(id -u); if there is no such directory, sudo loginctl enable-linger $USER; then halton-meter start")
 	case errors.Is(err, launchd.ErrNoDomain):
 		return advise(Broken, "there is no GUI session for this user: "+err.Error(), "log in at the machine's screen once, then halton-meter start")
-	case err != nil:
-		return advise(Broken, p.Supervisor.Name+" does not answer: "+err.Error(), "halton-meter start")
+	case err == nil:
+		return ok(p.Supervisor.Name)
+	case p.Supervisor.Name == agents.Emulator:
+		if pid := emulator.Holder(p.Paths.State); pid != 0 {
+			// The next one takes its jobs over.
+			return mend(Broken, fmt.Sprintf("the built-in launchd (process %d) does not answer: %v", pid, err),
+				Command{Argv: []string{"kill", "-KILL", strconv.Itoa(pid)}}, meter(Install, "init"), meter(Start, "start"))
+		}
+	case p.Supervisor.Name == agents.Systemd:
+	case p.mute != nil:
+		return advise(Broken, p.Supervisor.Name+" hangs: "+err.Error(), "log out and in again, or restart the machine; traffic flows meanwhile, as far as the edge runs")
 	}
-	return ok(p.Supervisor.Name)
+	return advise(Broken, p.Supervisor.Name+" does not answer: "+err.Error(), "halton-meter start")
 }
 
 func (p *Patient) disabled(ctx context.Context) Finding {
-	set, err := p.Supervisor.PrintDisabled(ctx, p.Supervisor.Domain)
+	var set map[string]bool
+	err := p.ask(ctx, func(ctx context.Context) (err error) {
+		set, err = p.Supervisor.PrintDisabled(ctx, p.Supervisor.Domain)
+		return err
+	})
 	if err != nil {
 		return ok("not known: " + err.Error())
 	}
@@ -96,6 +118,10 @@ func (p *Patient) edge(ctx context.Context) Finding {
 		return mend(Broken, "the edge has no port", meter(Install, "init"), meter(Start, "start"))
 	}
 	addr := agents.EdgeAddress(port)
+	if _, err := secret.Read(p.Paths.EdgeKey()); err != nil {
+		// It may well serve. Nobody may end it for a fault of its key's.
+		return ok("not asked on " + addr + ": that takes its key")
+	}
 	svc, lookErr := p.look(ctx, agents.Edge)
 	err := agents.EdgeAnswers(ctx, p.Paths, port)
 	h := portalloc.FindHolder(ctx, port)
@@ -105,22 +131,29 @@ func (p *Patient) edge(ctx context.Context) Finding {
 	case err == nil && lookErr == nil && svc == nil:
 		return mend(Inconsistent, "an edge of ours answers on "+addr+", and launchd does not know it: nothing restarts it", meter(Start, "start"))
 	case err == nil:
-		if rep, askErr := p.edgeReport(ctx); askErr == nil && rep.Version != "" && rep.Version != version.Version {
-			return mend(Inconsistent, "the edge runs v"+rep.Version+", this is v"+version.Version, meter(Install, "init"))
+		if rep, askErr := p.edgeReport(ctx); askErr == nil && rep.Version != "" && rep.Version != p.Version {
+			return mend(Inconsistent, "the edge runs v"+rep.Version+", this is v"+p.Version, meter(Install, "init"))
+		}
+		if !agents.EdgeIsCurrent(ctx, p.Paths) {
+			return mend(Inconsistent, "the edge on "+addr+" runs as it was before its program or the upstream changed", meter(Install, "init"))
 		}
 		return ok("answers on " + addr)
 	case errors.Is(err, proxyedge.ErrStranger), stranger:
-		who := "another program"
-		if h.PID != 0 {
-			who = fmt.Sprintf("%s (process %d, user %s)", h.Command, h.PID, h.User)
-		}
-		return mend(Broken, who+" listens on the edge's port "+addr, meter(Install, "init"), meter(Start, "start"))
+		return mend(Broken, who(h)+" listens on the edge's port "+addr, meter(Install, "init"), meter(Start, "start"))
 	case lookErr == nil && (svc == nil || svc.Draining()):
 		return mend(Broken, "the edge is not loaded: programs that use "+addr+" fail", meter(Start, "start"))
 	case ours:
 		return mend(Broken, fmt.Sprintf("the edge (process %d) does not answer on %s: %v", svc.PID, addr, err), p.kill(agents.Edge), meter(Start, "start"))
 	}
 	return mend(Broken, "the edge does not run: programs that use "+addr+" fail; "+ended(svc), meter(Install, "init"), meter(Start, "start"))
+}
+
+// why is how a job's last run ended, with its last words or where they stand.
+func (p *Patient) why(svc *launchd.Service, label string) string {
+	if words := p.LastWords(label); words != "" {
+		return ended(svc) + ": " + words
+	}
+	return ended(svc) + " (see " + p.Paths.Log(label, "err") + ")"
 }
 
 func ended(svc *launchd.Service) string {
@@ -147,7 +180,7 @@ func (p *Patient) daemon(ctx context.Context) Finding {
 	case svc == nil:
 		return mend(Broken, "the daemon is not loaded: traffic flows unmetered", start)
 	case svc.PID == 0:
-		return mend(Broken, "the daemon does not run: traffic flows unmetered; "+ended(svc)+" (see "+p.Paths.Log(agents.Daemon, "err")+")", start)
+		return mend(Broken, "the daemon does not run: traffic flows unmetered; "+p.why(svc, agents.Daemon), start)
 	}
 	rec, err := p.record()
 	if err != nil || rec.PID != svc.PID || !rec.Live() {
@@ -157,12 +190,19 @@ func (p *Patient) daemon(ctx context.Context) Finding {
 		}
 		return mend(Broken, fmt.Sprintf("the daemon (process %d) runs, and its record of ports %s: the edge cannot find it", svc.PID, why), p.kill(agents.Daemon), meter(Start, "start"))
 	}
-	warnings, err := p.Health(ctx, rec.Ports["api"])
+	health, err := p.Health(ctx, rec.Ports["api"])
+	again := []Command{meter(Stop, "stop"), meter(Start, "start")}
 	switch {
 	case err != nil:
 		return mend(Broken, fmt.Sprintf("the daemon (process %d) is not healthy: %v", svc.PID, err), p.kill(agents.Daemon), meter(Start, "start"))
-	case len(warnings) > 0:
-		return advise(Inconsistent, strings.Join(warnings, "; "), "halton-meter status tells more")
+	case health.Version != p.Version:
+		return mend(Inconsistent, "the daemon runs v"+health.Version+", this is v"+p.Version, again...)
+	case len(health.Warnings) > 0:
+		return advise(Inconsistent, strings.Join(health.Warnings, "; "), "halton-meter status tells more")
+	case p.writtenSince(p.Paths.Config()):
+		return mend(Inconsistent, fmt.Sprintf("%s was written after the daemon (process %d) had read it", p.Paths.Config(), svc.PID), again...)
+	case slices.Contains(agents.Outdated(p.Paths), agents.Daemon):
+		return mend(Inconsistent, fmt.Sprintf("the daemon (process %d) runs as it was before its program, its plist or the upstream changed", svc.PID), meter(Install, "init"))
 	}
 	return ok(fmt.Sprintf("process %d, /health 200 on port %d", svc.PID, rec.Ports["api"]))
 }
@@ -177,9 +217,46 @@ func (p *Patient) watchdog(ctx context.Context) Finding {
 			return ok("not loaded, as the daemon")
 		}
 		return mend(Inconsistent, "the watchdog does not run", meter(Start, "start"))
+	case process.Suspended(svc.PID):
+		return mend(Inconsistent, fmt.Sprintf("the watchdog (process %d) was suspended: nobody takes the system proxy away when metering dies", svc.PID),
+			Command{Argv: []string{"kill", "-CONT", strconv.Itoa(svc.PID)}})
 	}
 	return ok(fmt.Sprintf("process %d", svc.PID))
 }
+
+// userenv looks at the login agent: without it the next session's GUI programs
+// are not metered in mode apps.
+func (p *Patient) userenv(ctx context.Context) Finding {
+	svc, err := p.look(ctx, agents.UserEnv)
+	switch {
+	case err != nil:
+		return ok("not known: " + err.Error())
+	case svc == nil:
+		return mend(Inconsistent, "the login agent is not loaded", meter(Install, "init"))
+	}
+	return ok("loaded; it runs at each login")
+}
+
+// otherCommands finds one that holds the lock, and behind which each of the
+// plan's would wait.
+func (p *Patient) otherCommands(ctx context.Context) Finding {
+	if st, err := os.Stat(p.Paths.State); err != nil || !st.IsDir() {
+		return ok("none at work") // to lock it would make a file of that name
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	lock, err := filelock.Wait(ctx, p.Paths.State)
+	if errors.Is(err, filelock.ErrHeld) {
+		return advise(Inconsistent, "another halton-meter command is at work", "wait for its end, and run halton-meter doctor again; one that hangs can be ended, and done again")
+	}
+	if err == nil {
+		lock.Unlock()
+	}
+	return ok("none at work")
+}
+
+// lockPatience is how long a command that is about to end gets for it.
+const lockPatience = time.Second
 
 // secondDaemon finds a halton-meter that holds one of the daemon's ports and
 // is not launchd's daemon.
@@ -208,8 +285,8 @@ func (p *Patient) ports(ctx context.Context) Finding {
 		port := rec.Ports[names[i]]
 		chosen = append(chosen, fmt.Sprintf("%s %d", names[i], port))
 		h := portalloc.FindHolder(ctx, choice.Preferred)
-		if h.PID != 0 && h.PID != rec.PID {
-			text := fmt.Sprintf("%s (process %d) listens on %s", h.Command, h.PID, net.JoinHostPort("127.0.0.1", strconv.Itoa(choice.Preferred)))
+		if h != (portalloc.Holder{}) && (h.PID == 0 || h.PID != rec.PID) {
+			text := who(h) + " listens on " + net.JoinHostPort("127.0.0.1", strconv.Itoa(choice.Preferred))
 			if port != 0 && port != choice.Preferred && rec.Live() {
 				chosen[i] += " (fallback: " + text + ")"
 				continue
@@ -221,4 +298,16 @@ func (p *Patient) ports(ctx context.Context) Finding {
 		return mend(Inconsistent, strings.Join(strangers, "; "), meter(Start, "start"))
 	}
 	return ok(strings.Join(chosen, ", "))
+}
+
+// who names the holder of a port. Of another user's process the system tells
+// less.
+func who(h portalloc.Holder) string {
+	switch {
+	case h.PID != 0:
+		return fmt.Sprintf("%s (process %d, user %s)", h.Command, h.PID, h.User)
+	case h.User != "":
+		return "a program of user " + h.User
+	}
+	return "another program"
 }

@@ -2,10 +2,9 @@ package doctor
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -13,55 +12,9 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/upstream"
 )
 
-var proxyNames = []string{"HTTPS_PROXY", "https_proxy"}
-
-// local is the port of this machine that a proxy's URL names.
-func local(v string) (port int, ok bool) {
-	u, err := url.Parse(v)
-	if err != nil || v == "" {
-		return 0, false
-	}
-	switch u.Hostname() {
-	case "127.0.0.1", "localhost", "::1":
-	default:
-		return 0, false
-	}
-	port, err = strconv.Atoi(u.Port())
-	return port, err == nil
-}
-
-// proxyVariables finds a variable that names a port of this machine where our
-// edge does not answer: every program that follows it fails.
-func (p *Patient) proxyVariables(ctx context.Context) Finding {
-	var stale []string
-	var fix []Command
-	shell := false
-	for _, name := range proxyNames {
-		if v, err := p.Supervisor.Getenv(ctx, name); err == nil {
-			if port, here := local(v); here && agents.EdgeAnswers(ctx, p.Paths, port) != nil {
-				stale = append(stale, fmt.Sprintf("%s in launchd's environment names port %d, where no edge of ours answers", name, port))
-				fix = append(fix, p.launchctl("unsetenv", name))
-			}
-		}
-		if port, here := local(p.Getenv(name)); here && agents.EdgeAnswers(ctx, p.Paths, port) != nil {
-			stale = append(stale, fmt.Sprintf("%s in this shell names port %d, where no edge of ours answers", name, port))
-			shell = true
-		}
-	}
-	if len(stale) == 0 {
-		return ok("none is stale")
-	}
-	f := mend(Broken, strings.Join(stale, "; "), fix...)
-	if shell {
-		// No program can change its parent's environment.
-		f.Next = strings.TrimPrefix(f.Next+" && unset HTTPS_PROXY https_proxy", " && ")
-	}
-	return f
-}
-
 // otherProxies tells of a proxy that the user has besides, and whether the
 // meter goes through it.
-func (p *Patient) otherProxies(context.Context) Finding {
+func (p *Patient) otherProxies(ctx context.Context) Finding {
 	edgePort := agents.EdgePort(p.Paths)
 	ours := func(u *url.URL) bool {
 		port, here := local(u.String())
@@ -70,6 +23,9 @@ func (p *Patient) otherProxies(context.Context) Finding {
 	found, err := upstream.FromEnvironment(p.Getenv, ours)
 	if err != nil {
 		return advise(Inconsistent, err.Error()+": \"halton-meter run\" leaves such a program unmetered", "name an http proxy in [upstream] proxy of "+p.Paths.Config())
+	}
+	if port, here := local(found.Proxy); here && p.stale(ctx, port) != "" {
+		return ok(found.From + " names one that is not there, and must not be adopted") // it is told already
 	}
 	adopted, err := upstream.Read(p.Paths.Upstream())
 	if err != nil {
@@ -89,11 +45,30 @@ func (p *Patient) otherProxies(context.Context) Finding {
 	return ok(via)
 }
 
+// upstream asks the proxy that the meter goes through whether it is there:
+// without it no metered call arrives.
+func (p *Patient) upstream(ctx context.Context) Finding {
+	if err := agents.UpstreamAnswers(ctx, p.Paths); err != nil {
+		return advise(Broken, err.Error(), "start that proxy, or see the evidence")
+	}
+	up, err := agents.Upstream(p.Paths, p.conf)
+	switch {
+	case err != nil:
+		return ok("not known: " + err.Error())
+	case up.Proxy == "":
+		return ok("providers are reached directly")
+	}
+	return ok(upstream.Adopted{Proxy: up.Proxy}.Redacted() + " answers")
+}
+
 func (p *Patient) systemProxy(ctx context.Context) Finding {
+	mode := p.Paths.Mode()
 	if !p.Tools.Available() {
+		if mode == agents.ModeFull {
+			return mend(Inconsistent, "the mode is full, and this system has no proxy that the meter sets", meter(Install, "init", "--apps"))
+		}
 		return ok("this system has none that the meter sets")
 	}
-	mode := p.Paths.Mode()
 	edge := mactools.Edge{Host: "127.0.0.1", Port: agents.EdgePort(p.Paths)}
 	on, err := p.Tools.PointsAt(ctx, edge)
 	if err != nil {
@@ -103,7 +78,16 @@ func (p *Patient) systemProxy(ctx context.Context) Finding {
 	managed := statErr == nil
 	switch {
 	case mode != agents.ModeFull && len(on) > 0:
-		return mend(Inconsistent, "the system proxy of "+strings.Join(on, ", ")+" is the edge, and the mode is "+mode, meter(Install, "init", "--full"))
+		var off []Command
+		for _, service := range on {
+			for _, verb := range []string{"-setwebproxystate", "-setsecurewebproxystate"} {
+				off = append(off, Command{Argv: []string{"networksetup", verb, service, "off"}, Order: Start})
+			}
+		}
+		if managed {
+			off = []Command{meter(Install, "init", "--"+mode)} // it knows what was there before
+		}
+		return mend(Inconsistent, "the system proxy of "+strings.Join(on, ", ")+" is the edge, and the mode is "+mode, off...)
 	case mode == agents.ModeFull && !managed:
 		return mend(Inconsistent, "the mode is full, and there is no "+p.Paths.ProxyManaged(), meter(Install, "init", "--full"))
 	case mode == agents.ModeFull && len(on) == 0:
@@ -165,11 +149,25 @@ func (p *Patient) sentinels(context.Context) Finding {
 		fix = append(fix, Command{Argv: []string{"rm", path}})
 	}
 	there := func(path string) bool { _, err := os.Stat(path); return err == nil }
-	if there(p.Paths.ProxyManaged()) && mode != agents.ModeFull {
+	switch {
+	case mode == agents.ModeFull, !there(p.Paths.ProxyManaged()):
+	case p.Tools.Available():
+		wrong = append(wrong, p.Paths.ProxyManaged()+" is left over from mode full")
+		fix = append(fix, meter(Install, "init", "--"+mode)) // it puts the proxy back
+	default:
 		remove(p.Paths.ProxyManaged(), "is left over from mode full")
 	}
-	if there(p.Paths.AppsManaged()) && mode == agents.ModeEnvOnly {
-		remove(p.Paths.AppsManaged(), "is left over from mode apps")
+	apps := mode == agents.ModeApps || mode == agents.ModeFull
+	switch data, err := os.ReadFile(p.Paths.AppsManaged()); {
+	case err == nil && mode == agents.ModeEnvOnly:
+		wrong = append(wrong, p.Paths.AppsManaged()+" is left over from mode apps")
+		fix = append(fix, meter(Install, "init")) // it clears launchd's environment
+	case err != nil && apps:
+		wrong = append(wrong, p.Paths.AppsManaged()+", the note of what is set in launchd's environment, is missing")
+		fix = append(fix, meter(Install, "init", "--"+mode))
+	case err == nil && !json.Valid(data):
+		wrong = append(wrong, p.Paths.AppsManaged()+" cannot be read")
+		fix = append(fix, meter(Install, "init", "--"+mode))
 	}
 	if there(p.Paths.GracefulShutdown()) {
 		if _, stopped := agents.Stopped(p.Paths, p.Now()); !stopped {

@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 	"github.com/haltonlabs/halton-meter/internal/process"
-	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ledger"
 	"github.com/haltonlabs/halton-meter/meter/pricing"
@@ -26,7 +27,7 @@ func (p *Patient) ledger(ctx context.Context) Finding {
 	case errors.Is(rep.Err, ledger.ErrNewerSchema):
 		return advise(Broken, rep.Err.Error(), "install the newer halton-meter again; rows wait in the journal until then")
 	case errors.Is(rep.Err, ledger.ErrForeign):
-		return advise(Broken, rep.Err.Error(), "mv "+rep.Path+" "+rep.Path+".foreign, then halton-meter start")
+		return mend(Broken, rep.Err.Error(), meter(Stop, "stop"), Command{Argv: []string{"mv", rep.Path, aside(rep.Path)}, Order: Repair}, meter(Start, "start"))
 	case errors.Is(rep.Err, ledger.ErrOlderSchema):
 		return mend(Inconsistent, rep.Err.Error(), meter(Stop, "stop"), meter(Start, "start"))
 	case rep.Err != nil:
@@ -36,6 +37,10 @@ func (p *Patient) ledger(ctx context.Context) Finding {
 		if s.Recovery == nil {
 			return mend(Inconsistent, "a corrupt database was set aside as "+s.Path+", and its rows are not back yet", meter(Repair, "db", "recover"))
 		}
+	}
+	if n := len(rep.SetAside); n > 0 {
+		s := rep.SetAside[n-1]
+		return advise(Inconsistent, fmt.Sprintf("a corrupt database was set aside as %s: %d of its rows could be read, and are back", s.Path, s.Recovery.Found), "when you need that file no more, rm "+s.Path+"*")
 	}
 	if rep.Pending > 0 && !rep.InUse {
 		return mend(Inconsistent, fmt.Sprintf("%d rows wait in the journal, and no daemon stores them", rep.Pending), meter(Start, "start"))
@@ -61,26 +66,46 @@ const recent = 24 * time.Hour
 
 func (p *Patient) postmortems(ctx context.Context) Finding {
 	path := p.Paths.Postmortem()
-	data, err := smallfile.Read(path, smallfile.Max)
-	if err != nil || len(bytes.TrimSpace(data)) == 0 {
+	data := tail(path)
+	if len(data) == 0 {
 		return ok("none")
 	}
-	lines := bytes.Split(bytes.TrimSpace(data), []byte("\n"))
 	var last launchd.Postmortem
-	if err := json.Unmarshal(lines[len(lines)-1], &last); err != nil {
-		return advise(Inconsistent, "the last line of "+path+" cannot be read: "+err.Error(), "look at the file")
+	if err := json.Unmarshal(data[bytes.LastIndexByte(data, '\n')+1:], &last); err != nil {
+		return mend(Inconsistent, "the last line of "+path+" cannot be read: "+err.Error(), Command{Argv: []string{"mv", path, aside(path)}})
 	}
 	if p.Now().Sub(last.Time) > recent {
-		return ok(fmt.Sprintf("%d, the last at %s", len(lines), last.Time.UTC().Format(time.RFC3339)))
+		return ok("the last at " + last.Time.UTC().Format(time.RFC3339))
 	}
 	if p.startedAfter(ctx, last.Label, last.Time) {
-		return ok(fmt.Sprintf("%d, the last of %s, which runs now", len(lines), last.Label))
+		return ok("the last of " + last.Label + ", which runs now")
 	}
 	reason := ""
 	if n := len(last.Attempts); n > 0 {
 		reason = fmt.Sprintf(" (%d attempts, the last ended with code %d: %s)", n, last.Attempts[n-1].Code, strings.TrimSpace(last.Attempts[n-1].Stderr))
 	}
 	return advise(Inconsistent, "launchd refused "+last.Label+" at "+last.Time.UTC().Format(time.RFC3339)+reason, "look at "+path+"; halton-meter start tries again")
+}
+
+// tail is the end of a file, as much as its last line may have, without white
+// space around it.
+func tail(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	const most = 1 << 20
+	if st, err := f.Stat(); err == nil && st.Size() > most {
+		if _, err := f.Seek(-most, io.SeekEnd); err != nil {
+			return nil
+		}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return nil
+	}
+	return bytes.TrimSpace(data)
 }
 
 // startedAfter reports whether the job has a process that is younger than at,

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -20,14 +20,12 @@ const expiring = 30 * 24 * time.Hour
 
 func (p *Patient) authority(ctx context.Context) Finding {
 	dir := p.Paths.CA()
-	renew := []Command{
-		{Argv: []string{"mv", dir, dir + ".old"}}, meter(Stop, "stop"), meter(Install, "init"), meter(Start, "start"),
-	}
+	renew := p.renewRoots()
 	a, err := ca.Load(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(dir); err != nil {
-			renew = renew[1:]
+		if len(ca.RootFiles(dir)) > 0 {
+			return mend(Broken, "the certificate authority in "+dir+" is not whole: "+err.Error(), renew...)
 		}
 		return mend(Broken, "there is no certificate authority in "+dir, renew...)
 	case errors.Is(err, ca.ErrKeyExposed):
@@ -57,6 +55,25 @@ func (p *Patient) authority(ctx context.Context) Finding {
 		}
 	}
 	return ok("valid until " + root.NotAfter.UTC().Format(time.DateOnly))
+}
+
+// renewRoots puts all roots and their keys aside and makes a new one. First
+// the daemon stops; the bundle stays where it is until there is another, for
+// programs that start meanwhile name it. What the keychain trusted goes from
+// it while the root's file tells its name.
+func (p *Patient) renewRoots() []Command {
+	renew := []Command{meter(Stop, "stop")}
+	files, err := filepath.Glob(filepath.Join(p.Paths.CA(), "ca*.pem"))
+	if err != nil {
+		files = nil
+	}
+	for _, path := range files {
+		if p.Paths.Mode() == agents.ModeFull && p.Tools.Available() && !strings.HasSuffix(path, "key.pem") {
+			renew = append(renew, Command{Argv: []string{"security", "remove-trusted-cert", path}, Order: Repair})
+		}
+		renew = append(renew, Command{Argv: []string{"mv", path, aside(path)}, Order: Repair})
+	}
+	return append(renew, meter(Install, "init"), meter(Start, "start"))
 }
 
 // bundle checks that the file that programs are pointed at holds our roots, and
@@ -90,6 +107,15 @@ func (p *Patient) bundle(context.Context) Finding {
 		return mend(Broken, p.Paths.Bundle()+" does not hold our roots", rewrite)
 	case held < 10:
 		return mend(Broken, fmt.Sprintf("%s holds %d certificates: the system's are missing, so that programs trust no other host", p.Paths.Bundle(), held), rewrite)
+	}
+	switch stale, err := agents.TrustBundle(p.Paths, p.conf).Stale(); {
+	case err != nil && p.conf.Upstream.CAFile != "":
+		p.stuck = true
+		return advise(Broken, err.Error()+": the daemon does not start again with this", "mend [upstream] ca_file in "+p.Paths.Config()+", then halton-meter start")
+	case err != nil:
+		return advise(Inconsistent, err.Error(), "mend that, then halton-meter init")
+	case stale:
+		return mend(Inconsistent, p.Paths.Bundle()+" is not what it would be now: the system's roots, or yours, have changed since", rewrite)
 	}
 	return ok(fmt.Sprintf("%d roots, ours among them", held))
 }
