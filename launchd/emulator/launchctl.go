@@ -175,7 +175,7 @@ func keepDescriptors() {
 }
 
 // Stop ends the supervisor in dir, if there is one, with all its jobs, and
-// returns when it is gone.
+// returns when it is gone. The jobs of one that was killed are ended too.
 func Stop(ctx context.Context, dir string) error {
 	path := filepath.Join(dir, lockFile)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -189,9 +189,12 @@ func Stop(ctx context.Context, dir string) error {
 		}
 		lock, err := filelock.Try(path)
 		if err == nil {
-			return lock.Unlock()
+			_ = lock.Unlock()
+			if err = endOrphans(ctx, dir); err == nil {
+				return nil
+			}
 		}
-		if !errors.Is(err, filelock.ErrHeld) {
+		if !errors.Is(err, filelock.ErrHeld) && !errors.Is(err, ErrRunning) {
 			return fmt.Errorf("stop supervisor: %w", err)
 		}
 		// It takes its jobs down; or another one, started at the same time,
@@ -201,5 +204,24 @@ func Stop(ctx context.Context, dir string) error {
 			return fmt.Errorf("stop supervisor: %w: %w", err, context.Cause(ctx))
 		case <-tick.C:
 		}
+	}
+}
+
+// endOrphans takes the place of a supervisor that was killed for as long as it
+// takes to end the jobs that it left.
+func endOrphans(ctx context.Context, dir string) error {
+	var s savedState
+	if s.load(dir) != nil || len(s.Jobs) == 0 {
+		return nil
+	}
+	at, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	cancel() // it stops as soon as it has found them
+	ended := make(chan error, 1)
+	go func() { ended <- (&Supervisor{Dir: dir}).Run(at) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }

@@ -67,6 +67,29 @@ func TestAKilledSupervisorIsReplaced(t *testing.T) {
 	}
 }
 
+// Stop ends the jobs of a supervisor that was killed.
+func TestStopEndsOrphans(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, emulator.Knobs{}, "trap 'echo term >&3; exit 0' TERM; echo $$ >&3; while :; do sleep 0.01; done")
+	b.job.KeepAlive = &launchd.KeepAlive{Always: true}
+	b.bootstrap()
+	pid := atoi(t, b.next())
+	old := b.supervisor()
+	kill(t, old, syscall.SIGKILL)
+	awaitDeath(t, old)
+	if err := emulator.Stop(t.Context(), b.Dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.next(); got != "term" {
+		t.Errorf("the job says %q", got)
+	}
+	awaitDeath(t, pid)
+	b.code(113, "print", b.target())
+	if err := emulator.Stop(t.Context(), b.Dir); err != nil {
+		t.Errorf("a second Stop: %v", err)
+	}
+}
+
 // okThen runs launchctl and returns what the job says next.
 func (b *bench) okThen(args ...string) string {
 	b.t.Helper()
