@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -257,16 +256,11 @@ func (e *Edge) startDirect(ctx context.Context, req *request, not *unmetered) (r
 func (e *Edge) dialDirect(ctx context.Context, host string, port int) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.DialTimeout)
 	defer cancel()
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if err := e.guard.refuse(ctx, netip.AddrPortFrom(ip, uint16(port))); err != nil {
-			return nil, err
-		}
-	}
 	ctx = e.guarded(ctx)
 	dial := e.Dial
 	if dial == nil {
 		dial = dialGuarded
-	} else if err := e.guard.refuseName(ctx, host, port); err != nil {
+	} else if err := e.judge(ctx, host, port); err != nil {
 		return nil, err
 	}
 	authority := joinAuthority(host, port)

@@ -22,26 +22,32 @@ type end struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil: not a socket, read with a buffer in hand
 
-	read   func(fd uintptr) bool // made once, so that a read allocates nothing
-	limit  int
-	waited bool // there was nothing to read at first
-	buf    *buffer
-	n      int
-	err    error
-
-	put   func(fd uintptr) bool
-	out   []byte
-	taken int
+	// Of whoever reads and of whoever writes; nil until then.
+	in  *receiving
+	out *sending
 }
 
 func newEnd(conn net.Conn) *end {
 	r := &end{conn: conn}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
-			r.raw, r.read, r.put = raw, r.readNow, r.writeNow
+			r.raw = raw
 		}
 	}
 	return r
+}
+
+// rest gives up what is only needed for reading and writing.
+func (r *end) rest() { r.in, r.out = nil, nil }
+
+// receiving is made once, so that a read allocates nothing.
+type receiving struct {
+	now    func(fd uintptr) bool
+	limit  int
+	waited bool // there was nothing to read at first
+	buf    *buffer
+	n      int
+	err    error
 }
 
 // next waits for bytes and returns them in a buffer that the caller puts back
@@ -60,38 +66,53 @@ func (r *end) next(limit int) (*buffer, int, error) {
 		}
 		return nil, 0, err
 	}
-	r.limit, r.waited = limit, false
-	if err := r.raw.Read(r.read); err != nil {
+	if r.in == nil {
+		r.in = &receiving{}
+		r.in.now = r.in.read
+	}
+	in := r.in
+	in.limit, in.waited = limit, false
+	if err := r.raw.Read(in.now); err != nil {
 		return nil, 0, err
 	}
-	b := r.buf
-	r.buf = nil
-	return b, r.n, r.err
+	b := in.buf
+	in.buf = nil
+	return b, in.n, in.err
 }
 
-// readNow is called when the socket may be readable, and says whether it was.
-func (r *end) readNow(fd uintptr) bool {
+// waited reports whether next had to wait.
+func (r *end) waited() bool { return r.in != nil && r.in.waited }
+
+// read is called when the socket may be readable, and says whether it was.
+func (in *receiving) read(fd uintptr) bool {
 	b := buffers.Get().(*buffer)
 	for {
-		n, err := readSocket(fd, b[:r.limit])
+		n, err := readSocket(fd, b[:in.limit])
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
 			buffers.Put(b)
-			r.waited = true
+			in.waited = true
 			return false
 		case err != nil:
 			buffers.Put(b)
-			r.buf, r.n, r.err = nil, 0, os.NewSyscallError("read", err)
+			in.buf, in.n, in.err = nil, 0, os.NewSyscallError("read", err)
 		case n == 0:
 			buffers.Put(b)
-			r.buf, r.n, r.err = nil, 0, io.EOF
+			in.buf, in.n, in.err = nil, 0, io.EOF
 		default:
-			r.buf, r.n, r.err = b, n, nil
+			in.buf, in.n, in.err = b, n, nil
 		}
 		return true
 	}
+}
+
+// sending is made once, so that a write allocates nothing.
+type sending struct {
+	now   func(fd uintptr) bool
+	b     []byte
+	taken int
 }
 
 // write writes b, which is prompt if its writer has just waited for it. Then
@@ -99,13 +120,9 @@ func (r *end) readNow(fd uintptr) bool {
 // waits must be seen by it.
 func (r *end) write(b []byte, prompt bool) (n int, err error) {
 	if prompt && r.raw != nil {
-		r.out, r.taken = b, 0
-		r.raw.Write(r.put)
-		r.out = nil
-		if r.taken == len(b) {
-			return len(b), nil
+		if n = r.writeNow(b); n == len(b) {
+			return n, nil
 		}
-		n = r.taken
 	}
 	m, err := r.conn.Write(b[n:])
 	return n + m, err
@@ -113,9 +130,21 @@ func (r *end) write(b []byte, prompt bool) (n int, err error) {
 
 // writeNow writes what the socket takes at once. What is wrong with it, the
 // next write finds out.
-func (r *end) writeNow(fd uintptr) bool {
-	if n, err := writeSocket(fd, r.out); err == nil {
-		r.taken = n
+func (r *end) writeNow(b []byte) int {
+	if r.out == nil {
+		r.out = &sending{}
+		r.out.now = r.out.write
+	}
+	out := r.out
+	out.b, out.taken = b, 0
+	r.raw.Write(out.now)
+	out.b = nil
+	return out.taken
+}
+
+func (out *sending) write(fd uintptr) bool {
+	if n, err := writeSocket(fd, out.b); err == nil {
+		out.taken = n
 	}
 	return true
 }

@@ -59,8 +59,6 @@ func (k *keeper) run(ctx context.Context) (asleep bool) {
 	t.guest.attend(t.interrupt)
 	switch o, why := k.offerAll(ctx); o {
 	case committed:
-		// Here, and not deeper: a tunnel that relays for hours is to do so
-		// within the smallest stack, as relayUp's does in a new goroutine.
 		return t.relayOn(ctx, &k.up)
 	case slept:
 		return true
@@ -86,15 +84,9 @@ func (k *keeper) offerAll(ctx context.Context) (outcome, error) {
 			t.downward.pending = bytes.Clone(b[:n])
 			buffers.Put(b)
 			t.countDown(n)
-			// To move a deadline takes a deep stack, which would stay.
-			var commit sync.WaitGroup
-			commit.Go(func() {
-				defer t.edge.survive(t.client.conn)
-				k.settle(committed)
-				t.tally.metering()
-				t.edge.counts.on(true)
-			})
-			commit.Wait()
+			k.settle(committed)
+			t.tally.metering()
+			t.edge.counts.on(true)
 			return committed, nil
 		case t.guest.interrupted(err):
 			k.settle(interrupted)
@@ -224,7 +216,7 @@ func (k *keeper) relayUp() {
 	t.upward.pending, k.unsent = k.unsent, nil
 	switch {
 	case k.gone == nil:
-		k.up.Go(t.relayUp)
+		t.relayUp()
 	case errors.Is(k.gone, io.EOF):
 		t.upward.ended = true
 		t.finish(t.far, t.client)

@@ -60,7 +60,8 @@ func (m marker) vouch(b []byte) []byte {
 // passage is which proxies of ours a request has passed.
 type passage struct {
 	marks []string
-	again bool // this edge is among them, or they are too many
+	again bool    // this edge is among them, or they are too many
+	here  *marker // of the edge that sends it on; nil: none does, or again
 }
 
 func (p passage) passed() bool { return len(p.marks) > 0 }
@@ -109,7 +110,7 @@ type passageKey struct{}
 
 func (e *Edge) withPassage(ctx context.Context, p passage) context.Context {
 	if !p.again {
-		p.marks = append(slices.Clone(p.marks), e.marker.name())
+		p.here = &e.marker
 	}
 	return context.WithValue(ctx, passageKey{}, p)
 }
@@ -118,7 +119,10 @@ func (e *Edge) withPassage(ctx context.Context, p passage) context.Context {
 // daemon, or a program like it.
 func viaOf(ctx context.Context) string {
 	p, _ := ctx.Value(passageKey{}).(passage)
-	if !p.passed() {
+	switch {
+	case p.here != nil:
+		p.marks = append(slices.Clone(p.marks), p.here.name())
+	case !p.passed():
 		p.marks = []string{markPrefix + "daemon"}
 	}
 	return "1.1 " + strings.Join(p.marks, ", 1.1 ")

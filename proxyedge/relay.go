@@ -179,7 +179,7 @@ func (t *tunnel) relay(dst, src *end, f *flow, count func(int)) {
 			t.guest.deadline(func() { src.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
 		}
 		t.writing.Add(1)
-		wrote, err := dst.write(b[:n], src.waited)
+		wrote, err := dst.write(b[:n], src.waited())
 		t.writing.Add(-1)
 		if err != nil {
 			f.pending = bytes.Clone(b[wrote:n])
@@ -206,6 +206,9 @@ func (t *tunnel) stop(err error) {
 // thinks for long, so that only a very long silence ends it; keep-alives,
 // which net turns on, end it when the peer is gone.
 func (t *tunnel) finish(dst, src *end) {
+	if t.half.Swap(true) {
+		return // the other one has ended too, and both are about to be closed
+	}
 	if closeWrite(dst.conn) != nil {
 		// Gone already, or a kind of connection that cannot half-close.
 		t.broken.Store(true)
@@ -213,9 +216,7 @@ func (t *tunnel) finish(dst, src *end) {
 		src.conn.Close()
 		return
 	}
-	if !t.half.Swap(true) {
-		t.guest.deadline(func() { dst.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
-	}
+	t.guest.deadline(func() { dst.conn.SetReadDeadline(time.Now().Add(t.edge.LingerTimeout)) })
 }
 
 func closeWrite(conn net.Conn) error {

@@ -159,6 +159,8 @@ func (s *sleepers) put(ctx context.Context, t *tunnel, onward errand) bool {
 			return false
 		}
 	}
+	t.client.rest()
+	t.far.rest()
 	t.onward = onward
 	s.fallen++
 	s.tick()
