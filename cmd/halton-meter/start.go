@@ -123,6 +123,9 @@ func (s *starting) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if pinned, port := in.Config.Daemon.EdgePort, agents.EdgePort(s.paths); pinned != 0 && pinned != port {
+		s.warn("%s pins the edge to port %d, and it is on %d; halton-meter init moves it", s.paths.Config(), pinned, port)
+	}
 	if !in.IsInstalled() {
 		s.warn("the jobs run another halton-meter than this one; halton-meter init installs this one")
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -211,4 +212,26 @@ func fill(t *testing.T, w *os.File) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// The edge keeps its port at a start, whatever the configuration says by now;
+// init moves it, and tells who holds the old one.
+func TestAnotherPortForTheEdge(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	before := agents.EdgePort(m.paths())
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := freePort(t)
+	m.write(m.paths().Config(), strings.Replace(string(conf), "edge_port = "+strconv.Itoa(before), "edge_port = "+strconv.Itoa(want), 1))
+	if r := m.must(0, "start"); !strings.Contains(r.err, "halton-meter init moves it") || agents.EdgePort(m.paths()) != before {
+		t.Errorf("start says %q, the edge is on %d", r.err, agents.EdgePort(m.paths()))
+	}
+	if r := m.must(0, "init"); !strings.Contains(r.out, "it was on "+strconv.Itoa(before)) || agents.EdgePort(m.paths()) != want {
+		t.Errorf("init says %q, the edge is on %d", r.out, agents.EdgePort(m.paths()))
+	}
+	m.wantHealthy("moved")
 }

@@ -33,8 +33,10 @@ func (statusCmd) Help() string {
   metering       on; since, or null if nobody knows; reason if it is off
   warnings       what is amiss while metering is on; absent if nothing is
   traffic        since, metered, passthrough, lost (of passthrough: calls that should have
-                 been metered), failed, aborted, open, bytes_up, bytes_down, and reasons,
-                 a count for each; null if no edge ever ran
+                 been metered), failed, aborted, open, bytes_up, bytes_down; reasons, a
+                 count of passthrough for each; hosts, the same for each metered host; what
+                 the edge saw last: metering, and off_since, off_reason, off_detail while
+                 that is false; null if no edge ever ran
   last_row       the latest row, as export prints it, or null
   hint           what to type, if it is not healthy`
 }

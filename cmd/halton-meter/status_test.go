@@ -2,12 +2,16 @@ package main
 
 import (
 	"net"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/meter/ledger"
 )
 
 // The rows of status in each state, and what it says of the time without
@@ -54,6 +58,31 @@ func TestStatusRows(t *testing.T) {
 	if c := rep.component("sentinels"); c.State != "inconsistent" {
 		t.Errorf("a sentinel too many: %+v", c)
 	}
+}
+
+// Every name that status --json prints is told of in its help.
+func TestStatusIsDocumented(t *testing.T) {
+	t.Parallel()
+	help := strings.FieldsFunc(statusCmd{}.Help(), func(r rune) bool { return r != '_' && !unicode.IsLetter(r) })
+	var look func(reflect.Type)
+	look = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]() || typ == reflect.TypeFor[ledger.Row]() {
+			return
+		}
+		for field := range typ.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name != "" && !slices.Contains(help, name) {
+				t.Errorf("%s.%s: the help does not tell of %q", typ, field.Name, name)
+			}
+			if field.IsExported() {
+				look(field.Type)
+			}
+		}
+	}
+	look(reflect.TypeFor[statusReport]())
 }
 
 // Over ssh launchd has no domain for agents; that is not "not installed".

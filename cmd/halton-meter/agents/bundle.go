@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
@@ -88,13 +89,7 @@ func adopt(p Paths, getenv func(string) string) error {
 		if file == "" || file == p.Bundle() {
 			continue
 		}
-		data, err := smallfile.Read(file, smallfile.Max)
-		if err != nil {
-			// What the user's own setting names and cannot be read has
-			// never helped a program.
-			continue
-		}
-		for der := range certificates(data) {
+		for der := range certificates(readRoots(file)) {
 			if known[string(der)] {
 				continue
 			}
@@ -109,6 +104,28 @@ func adopt(p Paths, getenv func(string) string) error {
 		return err
 	}
 	return atomicfile.Write(p.AdoptedRoots(), fresh, 0o644)
+}
+
+// maxRootFiles bounds a folder of roots; a system's own has some 150.
+const maxRootFiles = 2000
+
+// readRoots reads a file of roots, or a folder of such files, which requests
+// takes too. What the user's own setting names and cannot be read has never
+// helped a program.
+func readRoots(path string) []byte {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		data, _ := smallfile.Read(path, smallfile.Max)
+		return data
+	}
+	var all []byte
+	for _, e := range entries[:min(len(entries), maxRootFiles)] {
+		data, err := smallfile.Read(filepath.Join(path, e.Name()), smallfile.Max)
+		if err == nil && len(all)+len(data) <= smallfile.Max {
+			all = append(append(all, data...), '\n')
+		}
+	}
+	return all
 }
 
 // certificates yields the DER of each certificate in a PEM file.

@@ -167,6 +167,7 @@ func (in *Installer) WriteMode(context.Context) (string, error) {
 // plists writes the plists. The edge keeps the port that it has; BringUpEdge
 // writes its plist, together with loading it.
 func (in *Installer) plists(ctx context.Context) (string, error) {
+	before := EdgePort(in.Paths)
 	port, err := in.chooseEdgePort(ctx)
 	if err != nil {
 		return "", err
@@ -180,7 +181,11 @@ func (in *Installer) plists(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	return "edge on " + EdgeAddress(port) + in.whyNot(ctx, port), nil
+	detail := "edge on " + EdgeAddress(port) + in.whyNot(ctx, port)
+	if before != 0 && before != port {
+		detail += fmt.Sprintf("; it was on %d: programs that run hold that port, start them anew", before)
+	}
+	return detail, nil
 }
 
 // whyNot says who has the port that the edge would rather have.
