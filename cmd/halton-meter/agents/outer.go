@@ -90,7 +90,7 @@ func (in *Installer) writeShellFiles(context.Context) (string, error) {
 		case errors.Is(err, shellenv.ErrBrokenBlock):
 			return "", err
 		case err != nil:
-			told = append(told, fmt.Sprintf("%s cannot be written (%v): add this line yourself: %s", f.Path, errors.Unwrap(err), f.Line))
+			told = append(told, fmt.Sprintf("%v: add this line to %s yourself: %s", err, f.Path, f.Line))
 		default:
 			told = append(told, f.Path)
 		}
@@ -113,13 +113,15 @@ func (in *Installer) noted() []shellenv.RCFile {
 }
 
 func (in *Installer) cleanShellFiles(context.Context) (string, error) {
-	var errs []error
+	var told []string
 	for _, f := range in.ShellFiles {
-		_, err := f.Remove()
-		errs = append(errs, err)
+		if _, err := f.Remove(); err != nil {
+			told = append(told, fmt.Sprintf("%v: remove the lines of the halton-meter block from %s yourself", err, f.Path))
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return "", err
+	if len(told) > 0 {
+		// The note stays, so that the next init tries again.
+		return strings.Join(told, ", "), nil
 	}
 	if err := os.Remove(in.Paths.shellFilesNote()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err

@@ -83,3 +83,44 @@ func TestLeavesShellFilesAlone(t *testing.T) {
 		}
 	}
 }
+
+// A file that cannot be written today keeps nobody in the mode, and is tried
+// again.
+func TestAShellFileThatCannotBeCleaned(t *testing.T) {
+	t.Parallel()
+	p := agents.Paths{Home: t.TempDir(), State: t.TempDir()}
+	rc := filepath.Join(p.Home, ".bashrc")
+	clean := func(mode string) string {
+		t.Helper()
+		in := &agents.Installer{
+			Paths: p, Mode: mode,
+			ShellFiles: agents.ShellFiles(p, func(name string) string { return map[string]string{"SHELL": "/bin/bash"}[name] }),
+		}
+		detail, err := in.OuterSteps()[0].Do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return detail
+	}
+	clean(agents.ModeApps)
+	whole, err := os.ReadFile(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, _, _ := strings.Cut(string(whole), "# <<<")
+	for _, text := range []string{half, string(whole)} {
+		left := text == half
+		if err := os.WriteFile(rc, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if detail := clean(agents.ModeEnvOnly); strings.Contains(detail, "yourself") != left {
+			t.Errorf("left %v: %s", left, detail)
+		}
+		if left {
+			continue
+		}
+		if _, err := os.Stat(rc); err == nil {
+			t.Errorf("%s is left", rc)
+		}
+	}
+}

@@ -77,6 +77,9 @@ func (f RCFile) Install() (changed bool, err error) {
 // Remove takes the block out again. The file is then as it was before.
 func (f RCFile) Remove() (changed bool, err error) {
 	old, mode, err := f.read()
+	if errors.Is(err, smallfile.ErrNotRegular) {
+		return false, nil // a folder or a pipe, with no block of ours
+	}
 	if err != nil {
 		return false, err
 	}
@@ -132,6 +135,9 @@ func createdWith(block []byte) (folders int, created bool) {
 // Installed reports whether the file has our block, and whether it says Line.
 func (f RCFile) Installed() (there, current bool, err error) {
 	data, _, err := f.read()
+	if errors.Is(err, smallfile.ErrNotRegular) {
+		return false, false, nil
+	}
 	if err != nil {
 		return false, false, err
 	}

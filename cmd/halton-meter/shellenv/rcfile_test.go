@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
+	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
 func write(t *testing.T, path, text string) {
@@ -277,5 +279,26 @@ func TestALinkToNothingStaysALink(t *testing.T) {
 	}
 	if to, err := os.Readlink(f.Path); err != nil || to != "dotfiles/zshrc" {
 		t.Errorf("it became %q, %v", to, err)
+	}
+}
+
+// A folder or a pipe in a file's place holds nothing of ours, and cannot.
+func TestAnOddFile(t *testing.T) {
+	t.Parallel()
+	folder, pipe := filepath.Join(t.TempDir(), ".bashrc"), filepath.Join(t.TempDir(), ".zshrc")
+	if err := errors.Join(os.Mkdir(folder, 0o700), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{folder, pipe} {
+		f := shellenv.RCFile{Path: path, Line: "x"}
+		if _, err := f.Install(); !errors.Is(err, smallfile.ErrNotRegular) {
+			t.Errorf("%s: Install: %v", path, err)
+		}
+		if there, _, err := f.Installed(); there || err != nil {
+			t.Errorf("%s: Installed: %v, %v", path, there, err)
+		}
+		if changed, err := f.Remove(); changed || err != nil {
+			t.Errorf("%s: Remove: %v, %v", path, changed, err)
+		}
 	}
 }
