@@ -74,7 +74,10 @@ func TakeSystemProxy(ctx context.Context, p Paths, t mactools.Tools, now time.Ti
 		return adopted, false, err
 	}
 	if e, found := snapshot.Upstream(); found {
-		adopted = upstream.Adopted{Proxy: fmt.Sprintf("http://%s:%d", e.Server, e.Port), From: "the system proxy", At: now.UTC()}
+		adopted = upstream.Adopted{
+			Proxy: fmt.Sprintf("http://%s:%d", e.Server, e.Port), NoProxy: snapshot.NoProxy(),
+			From: "the system proxy", At: now.UTC(),
+		}
 		have, _ := upstream.Read(p.Upstream())
 		if changed = have.Proxy == ""; changed {
 			if err := AdoptUpstream(p, adopted); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -58,6 +59,32 @@ func (s Snapshot) Upstream() (e Endpoint, found bool) {
 		}
 	}
 	return Endpoint{}, false
+}
+
+// NoProxy is what that service reaches directly, as the environment variable
+// NO_PROXY says it.
+func (s Snapshot) NoProxy() string {
+	for _, p := range s.Services {
+		if !p.Secure.Enabled || p.Secure.Server == "" {
+			continue
+		}
+		var hosts []string
+		for _, host := range p.Bypass {
+			hosts = append(hosts, noProxy(host))
+		}
+		return strings.Join(hosts, ",")
+	}
+	return ""
+}
+
+// noProxy gives a network the zeros that macOS leaves out at its end, as in
+// "169.254/16".
+func noProxy(pattern string) string {
+	addr, bits, ok := strings.Cut(pattern, "/")
+	if ok && strings.Trim(addr, "0123456789.") == "" {
+		return addr + strings.Repeat(".0", max(3-strings.Count(addr, "."), 0)) + "/" + bits
+	}
+	return pattern
 }
 
 // Idle is the first service with a proxy for https other than the one that

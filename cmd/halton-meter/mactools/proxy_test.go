@@ -189,3 +189,18 @@ func TestGarbageIsNoSnapshot(t *testing.T) {
 		t.Error("an error is taken for no services")
 	}
 }
+
+// What the user's proxy is not for, the edge reaches directly too.
+func TestNoProxy(t *testing.T) {
+	t.Parallel()
+	s := Snapshot{Services: []Proxies{
+		{Service: "USB LAN", Bypass: []string{"elsewhere"}},
+		{Service: "Wi-Fi", Secure: company, Bypass: []string{"*.local", "169.254/16", "10/8", "192.168.0.0/16", "intranet", "*.corp.example", "fe80::/10"}},
+	}}
+	if got, want := s.NoProxy(), ".local,169.254.0.0/16,10.0.0.0/8,192.168.0.0/16,intranet,.corp.example,fe80::/10"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := (Snapshot{Services: s.Services[:1]}).NoProxy(); got != "" {
+		t.Errorf("no proxy: %q", got)
+	}
+}
