@@ -197,7 +197,7 @@ func TestNoProxy(t *testing.T) {
 		{Service: "USB LAN", Bypass: []string{"elsewhere"}},
 		{Service: "Wi-Fi", Secure: company, Bypass: []string{"*.local", "169.254/16", "10/8", "192.168.0.0/16", "intranet", "*.corp.example", "fe80::/10"}},
 	}}
-	if got, want := s.NoProxy(), ".local,169.254.0.0/16,10.0.0.0/8,192.168.0.0/16,intranet,.corp.example,fe80::/10"; got != want {
+	if got, want := s.NoProxy(), "*.local,169.254.0.0/16,10.0.0.0/8,192.168.0.0/16,intranet,*.corp.example,fe80::/10"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got := (Snapshot{Services: s.Services[:1]}).NoProxy(); got != "" {
