@@ -104,7 +104,7 @@ func TestStatusOfAHungSupervisor(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := m.haltonWith([]string{"HALTON_METER_LAUNCHCTL=" + hung}, "status")
-	if !strings.Contains(r.out, "cannot be asked") {
+	if r.code != 0 || !strings.Contains(r.out, "cannot be asked") || !strings.Contains(r.out, "metering on") {
 		t.Errorf("status says %s", r.out)
 	}
 	if n, err := os.ReadFile(asked); err != nil || len(n) != len("x\n") {

@@ -96,6 +96,12 @@ func TestNobodyIsLoggedIn(t *testing.T) {
 		t.Errorf("init: exit code %d, says %q", r.code, r.err)
 	}
 	m.must(0, "init")
+	// Whatever the supervisor says, what meters says so itself.
+	r = m.haltonWith(nobody, "status")
+	if r.code != 0 || !strings.Contains(r.out, "metering on") || !strings.Contains(r.out, "warning: ") || !strings.Contains(r.out, "cannot be asked") {
+		t.Errorf("status of a daemon that runs: exit code %d, says %q", r.code, r.out)
+	}
+	m.must(0, "stop")
 	r = m.haltonWith(nobody, "status")
 	if r.code != exitNotInstalled || !strings.Contains(r.out, "cannot be asked") || !strings.Contains(r.out, "hint: log in at this machine's screen") {
 		t.Errorf("status: exit code %d, says %q", r.code, r.out)

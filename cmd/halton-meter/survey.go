@@ -164,8 +164,7 @@ func (s *surveyor) daemon(ctx context.Context) error {
 		s.rep.Metering.Since = &at
 	}
 	if s.silent != nil {
-		err = fmt.Errorf("%s cannot be asked: %w", s.supervisor.Name, s.silent)
-		s.rep.Hint = s.hintFor(s.silent, "halton-meter start")
+		err = s.unsupervised(ctx, &c)
 	}
 	if loaded {
 		err = s.daemonHealth(ctx, c)
@@ -183,6 +182,22 @@ func (s *surveyor) daemon(ctx context.Context) error {
 	}
 	s.add(c)
 	return err
+}
+
+// unsupervised is for a supervisor that cannot be asked. The daemon's own word
+// on whether it meters counts all the same.
+func (s *surveyor) unsupervised(ctx context.Context, c *component) error {
+	silent := fmt.Errorf("%s cannot be asked: %w", s.supervisor.Name, s.silent)
+	c.PID = s.rec.PID
+	if !s.live || s.daemonHealth(ctx, *c) != nil {
+		c.PID = 0
+		s.rep.Hint = s.hintFor(s.silent, "halton-meter start")
+		return silent
+	}
+	c.State, c.good, c.bad = "healthy", true, false
+	c.Detail = fmt.Sprintf("PID %d · %s", c.PID, c.Label)
+	s.rep.Warnings = append(s.rep.Warnings, silent.Error())
+	return nil
 }
 
 func (s *surveyor) daemonHealth(ctx context.Context, c component) error {
@@ -259,7 +274,7 @@ func (s *surveyor) judge(daemonErr, edgeErr error) {
 	m := &s.rep.Metering
 	defer s.hint()
 	switch {
-	case s.jobs[agents.Daemon] == nil:
+	case s.jobs[agents.Daemon] == nil && daemonErr != nil:
 		s.rep.ExitCode = exitNotInstalled
 	case daemonErr != nil || edgeErr != nil:
 		s.rep.ExitCode = exitUnhealthy
