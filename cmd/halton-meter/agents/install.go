@@ -93,7 +93,7 @@ func (in *Installer) stateDirectory(context.Context) (string, error) {
 // Program puts the copy in place that the jobs run.
 func (in *Installer) Program(context.Context) (string, error) {
 	to := in.Paths.Program()
-	same, err := sameContent(in.Executable, to)
+	same, err := SameProgram(in.Executable, to)
 	if err != nil || same {
 		return to, err
 	}
@@ -206,7 +206,7 @@ func (in *Installer) whyNot(ctx context.Context, port int) string {
 
 // IsInstalled reports whether the jobs run this program.
 func (in *Installer) IsInstalled() bool {
-	same, err := sameContent(in.Executable, in.Paths.Program())
+	same, err := SameProgram(in.Executable, in.Paths.Program())
 	return err == nil && same
 }
 
@@ -248,24 +248,4 @@ func (in *Installer) loadUserEnv(ctx context.Context) (string, error) {
 
 func (in *Installer) loadOptions() launchd.LoadOptions {
 	return launchd.LoadOptions{Budget: BootstrapBudget, Postmortem: in.Paths.Postmortem()}
-}
-
-// sameContent reports whether the file at b is there and equals the one at a.
-func sameContent(a, b string) (bool, error) {
-	one, err := os.Stat(a)
-	if err != nil {
-		return false, err
-	}
-	if other, err := os.Stat(b); err == nil && (os.SameFile(one, other) || one.Size() != other.Size()) {
-		return os.SameFile(one, other), nil
-	}
-	want, err := os.ReadFile(a)
-	if err != nil {
-		return false, err
-	}
-	got, err := os.ReadFile(b)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return bytes.Equal(want, got), err
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -192,18 +191,19 @@ func (p *Patient) configuration(context.Context) Finding {
 // program compares the copy that the jobs run with this one.
 func (p *Patient) program(context.Context) Finding {
 	copied := p.Paths.Program()
-	have, err := os.ReadFile(copied)
+	st, err := os.Stat(copied)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return mend(Broken, copied+" is missing: launchd cannot start any job", meter(Install, "init"), meter(Start, "start"))
 	case err != nil:
 		return advise(Broken, err.Error(), "halton-meter init")
-	}
-	st, err := os.Stat(copied)
-	if err == nil && st.Mode().Perm()&0o100 == 0 {
+	case st.Mode().Perm()&0o100 == 0:
 		return mend(Broken, copied+" is not executable", Command{Argv: []string{"chmod", "0755", copied}}, meter(Start, "start"))
 	}
-	if want, err := os.ReadFile(p.Executable); err == nil && !bytes.Equal(have, want) {
+	switch same, err := agents.SameProgram(p.Executable, copied); {
+	case err != nil:
+		return advise(Broken, err.Error(), "halton-meter init")
+	case !same:
 		return mend(Inconsistent, copied+" is not this "+p.Executable+" (v"+p.Version+")", meter(Install, "init"), meter(Start, "start"))
 	}
 	return ok(copied)
