@@ -137,7 +137,7 @@ func (r *end) writeNow(b []byte) int {
 	}
 	out := r.out
 	out.b, out.taken = b, 0
-	r.raw.Write(out.now)
+	_ = r.raw.Write(out.now)
 	out.b = nil
 	return out.taken
 }

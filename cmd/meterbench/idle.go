@@ -53,6 +53,7 @@ func (b *bench) idle(ctx context.Context) error {
 		return err
 	}
 	for _, row := range []string{"edge", "edge, chained"} {
+		t.claimIn(inBytes, row+": RSS of a tunnel before its first byte", median(t.values(row, "RSS each, opened")), claimedMemory)
 		t.claimIn(inBytes, row+": RSS of an idle tunnel", median(t.values(row, "RSS each, after traffic")), claimedMemory)
 		// The listener and a few others come and go.
 		t.claimIn(inCount, row+": descriptors of an idle tunnel", median(t.values(row, "descriptors each")), claimedDescriptors+0.01)
