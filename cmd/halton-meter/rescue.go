@@ -38,6 +38,10 @@ func (c rescueCmd) Run(ctx context.Context, a *app) error {
 	if mode == "" {
 		return &failure{err: errors.New("nothing was ever installed here, so there is nothing to rescue"), hint: "halton-meter init", code: exitNotInstalled}
 	}
+	// Before anything is torn down.
+	if err := (initCmd{}).allowed(ctx, a, mode); err != nil {
+		return err
+	}
 	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {
 		return err
@@ -49,6 +53,9 @@ func (c rescueCmd) Run(ctx context.Context, a *app) error {
 		return err
 	} else if _, err := in.Program(ctx); err != nil {
 		return &failure{err: fmt.Errorf("put the program back: %w", err), hint: "halton-meter doctor"}
+	}
+	if err := a.wakeSupervisor(ctx); err != nil {
+		return err
 	}
 	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
 	defer steps.Close()
@@ -64,7 +71,6 @@ func (c rescueCmd) Run(ctx context.Context, a *app) error {
 // installedMode is the recorded mode; where the record is lost, what lies
 // about tells it.
 func (a *app) installedMode() string {
-	there := func(path string) bool { _, err := os.Stat(path); return err == nil }
 	mode := a.paths.Mode()
 	switch {
 	case agents.KnownMode(mode):

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,8 +58,11 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 			return &failure{err: errors.New("nothing was removed"), hint: "halton-meter uninstall --purge keeps the ledger"}
 		}
 	}
-	if _, err := os.Stat(a.paths.State); errors.Is(err, fs.ErrNotExist) {
-		return removeAll(a.plists()...)
+	_, err := os.Stat(a.paths.State)
+	lost := errors.Is(err, fs.ErrNotExist)
+	if lost && !slices.ContainsFunc(a.plists(), there) {
+		fmt.Println("nothing is installed")
+		return removeAll(a.paths.Uninstalled())
 	}
 	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {
@@ -67,11 +71,19 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 	defer unlock()
 	steps := term.NewSteps(os.Stdout, len("watchdog unloaded"))
 	defer steps.Close()
+	if err := a.wakeSupervisor(ctx); err != nil {
+		return err
+	}
+	if lost {
+		// There is nothing to keep.
+		c.Purge = true
+		a.callOrphansHome(ctx, steps)
+	}
 	// First what leads programs to the edge, then the edge.
 	if err := a.returnMachine(ctx, steps); err != nil {
 		return err
 	}
-	graceful := c.graceful(a.paths.Mode())
+	graceful := c.graceful(a.paths.Mode()) || c.Graceful == nil && a.edgeWasKept(ctx)
 	if err := a.unloadAll(ctx, steps, graceful); err != nil {
 		return err
 	}
@@ -96,10 +108,17 @@ func (c uninstallCmd) Run(ctx context.Context, a *app) error {
 		note := "halton-meter was uninstalled at " + a.now().UTC().Format(time.RFC3339) + "; \"halton-meter init\" sets it up again.\n"
 		return atomicfile.Write(a.paths.Uninstalled(), []byte(note), 0o600)
 	}
-	if err := c.purge(a); err != nil {
+	left, err := c.purge(a)
+	if err != nil {
 		return err
 	}
 	steps.Done("state removed", a.paths.State)
+	if !c.IncludeLogs && there(a.paths.In("db.sqlite")) {
+		steps.Done("ledger kept", a.paths.In("db.sqlite")+" (--purge --include-logs deletes it)")
+	}
+	if len(left) > 0 {
+		steps.Done("left alone", strings.Join(left, ", ")+" in "+a.paths.State+", which is not ours")
+	}
 	return nil
 }
 
@@ -168,10 +187,11 @@ func (a *app) returnMachine(ctx context.Context, steps *term.Steps) error {
 			steps.Done("shell file restored", f.Path)
 		}
 	}
-	if a.paths.Mode() == agents.ModeFull {
+	if a.tools.Available() {
+		// Also where the mode is lost; it asks for nothing if there is no trust.
 		if err := agents.UntrustRoots(ctx, a.paths, a.tools); err != nil {
 			errs = append(errs, err)
-		} else {
+		} else if a.paths.Mode() == agents.ModeFull {
 			steps.Done("trust removed", "of the login keychain in our roots")
 		}
 	}
@@ -186,30 +206,9 @@ func (a *app) shellFiles() []shellenv.RCFile {
 	return agents.ShellFiles(a.paths, os.Getenv)
 }
 
-// ofLedger reports whether a file stays when the rest is purged: the database
-// with its log, what was set aside of it, and the journal.
-func ofLedger(name string) bool { return name == "journal" || strings.HasPrefix(name, "db.sqlite") }
-
-func (c uninstallCmd) purge(a *app) error {
-	if err := removeAll(a.paths.Uninstalled()); err != nil {
-		return err
-	}
-	if c.IncludeLogs {
-		return os.RemoveAll(a.paths.State)
-	}
-	entries, err := os.ReadDir(a.paths.State)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if ofLedger(e.Name()) {
-			continue
-		}
-		if err := os.RemoveAll(a.paths.In(e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func (a *app) plists() []string {

@@ -1,12 +1,15 @@
 package emulator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/filelock"
 	"github.com/haltonlabs/halton-meter/internal/process"
@@ -45,4 +48,20 @@ func Holder(dir string) int {
 		return 0
 	}
 	return pid
+}
+
+// Kill ends the supervisor in dir, whatever it is at, and returns when it is
+// gone. Its jobs run on, and the next supervisor takes them over.
+func Kill(ctx context.Context, dir string) error {
+	for pid := Holder(dir); pid != 0 && Holder(dir) == pid; {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("end supervisor %d: %w", pid, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end supervisor %d: %w", pid, context.Cause(ctx))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
 }

@@ -91,6 +91,14 @@ func (f RCFile) Remove() (changed bool, err error) {
 		return false, nil
 	}
 	rest := append(bytes.Clone(before), after...)
+	// A file that was copied together may have it more than once.
+	for {
+		before, more, after, err := split(rest)
+		if err != nil || more == nil {
+			break
+		}
+		rest = append(bytes.Clone(before), after...)
+	}
 	folders, created := createdWith(block)
 	if len(rest) > 0 || !f.Owned && !created {
 		return true, f.write(rest, mode)
