@@ -54,6 +54,49 @@ func TestRunAdoptsTheUsersProxy(t *testing.T) {
 	}
 }
 
+// A proxy and roots that only GUI programs had, by launchctl setenv, are adopted
+// before our variables take their place, and are back in the end.
+func TestAdoptsWhatGUIProgramsHad(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.env = append(m.env, "SHELL=/bin/bash")
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
+	parent := line.FindStringSubmatch(string(conf))[1]
+	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	m.must(0, "init")
+	m.must(0, "launchctl", "setenv", "HTTPS_PROXY", parent)
+	if m.must(0, "init"); upstreamOf(t, m) != "" {
+		t.Error("mode env-only takes no variable of GUI programs, and adopts one")
+	}
+	m.must(0, "init", "--apps")
+	if got := upstreamOf(t, m); got != parent {
+		t.Errorf("adopted %q, want %q", got, parent)
+	}
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Errorf("a call: %v", err)
+	}
+	if m.tunnels() == 0 {
+		t.Error("the call did not go through the user's proxy")
+	}
+	m.must(0, "init", "--env-only")
+	if got := strings.TrimSpace(m.must(0, "launchctl", "getenv", "HTTPS_PROXY").out); got != parent {
+		t.Errorf("afterwards launchd's environment has %q", got)
+	}
+}
+
+func upstreamOf(t *testing.T, m *machine) string {
+	t.Helper()
+	a, err := upstream.Read(m.paths().Upstream())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Proxy
+}
+
 func (m *machine) wantHealthyDaemon() {
 	m.Helper()
 	m.waitFor("the daemon", func() bool { _, err := m.health(); return err == nil })

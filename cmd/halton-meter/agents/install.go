@@ -148,8 +148,27 @@ func (in *Installer) ranBefore() bool {
 	return false
 }
 
-func (in *Installer) bundle(context.Context) (string, error) {
-	return in.Paths.Bundle(), EnsureBundle(in.Paths, in.Config, in.Getenv)
+func (in *Installer) bundle(ctx context.Context) (string, error) {
+	return in.Paths.Bundle(), EnsureBundle(in.Paths, in.Config, in.wholeEnvironment(ctx))
+}
+
+// wholeEnvironment is the command's, and for what that lacks launchd's, in the
+// modes in which we take variables of that one: what GUI programs had must not
+// be lost.
+func (in *Installer) wholeEnvironment(ctx context.Context) func(string) string {
+	if in.Mode != ModeApps && in.Mode != ModeFull {
+		return in.Getenv
+	}
+	return func(name string) string {
+		if v := in.Getenv(name); v != "" {
+			return v
+		}
+		v, err := in.Supervisor.Getenv(ctx, name)
+		if err != nil {
+			return "" // it has none yet; what is wrong with it comes out later
+		}
+		return v
+	}
 }
 
 // WriteMode records the install mode.

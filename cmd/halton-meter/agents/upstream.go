@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -54,7 +55,11 @@ func Upstream(p Paths, conf config.Config) (config.Upstream, error) {
 
 // adoptUpstream keeps the proxy that the user had. Reports what it found.
 func (in *Installer) adoptUpstream(ctx context.Context, now time.Time) (string, error) {
-	found, err := ForeignProxy(in.Paths, in.Config, in.Getenv)
+	getenv := in.Getenv
+	if !slices.ContainsFunc(ProxyVariables, func(name string) bool { return getenv(name) != "" }) {
+		getenv = in.wholeEnvironment(ctx)
+	}
+	found, err := ForeignProxy(in.Paths, in.Config, getenv)
 	if err != nil {
 		return "", err
 	}
