@@ -20,9 +20,12 @@ func (a *app) adoptProxy(ctx context.Context, getenv func(string) string) error 
 	if err != nil {
 		return err
 	}
-	found, err := agents.ForeignProxy(a.paths, conf, getenv)
+	found, err := agents.ForeignProxy(ctx, a.paths, conf, getenv)
 	if err != nil || found.Proxy == "" {
 		return err
+	}
+	if agents.ProxyAnswers(ctx, found.Proxy) != nil {
+		return fmt.Errorf("%s names %s, which does not answer", found.From, found.Redacted())
 	}
 	unlock, err := a.exclusive(ctx, lockBudget)
 	if err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -85,6 +87,80 @@ func TestAdoptsWhatGUIProgramsHad(t *testing.T) {
 	m.must(0, "init", "--env-only")
 	if got := strings.TrimSpace(m.must(0, "launchctl", "getenv", "HTTPS_PROXY").out); got != parent {
 		t.Errorf("afterwards launchd's environment has %q", got)
+	}
+}
+
+// What one old shell says must not fail all others: a port that the edge has
+// left, or a proxy that is gone, is not adopted.
+func TestADeadProxyIsNotAdopted(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(m.paths().Config(), regexp.MustCompile(`(?m)^proxy = ".*"\n`).ReplaceAllString(string(conf), ""))
+	m.must(0, "init")
+	edge := agents.EdgeAddress(agents.EdgePort(m.paths()))
+	gone := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
+	env := []string{"HTTPS_PROXY=" + gone}
+	r := m.haltonWith(env, "run", "--", "sh", "-c", "echo $HTTPS_PROXY")
+	if r.code != 0 || r.out != gone+"\n" || !strings.Contains(r.err, "does not answer") {
+		t.Errorf("run: exit code %d, %q, %q", r.code, r.out, r.err)
+	}
+	if r := m.haltonWith(env, "init"); r.code != 0 || !strings.Contains(r.out, "does not answer: not adopted") {
+		t.Errorf("init: exit code %d, %q, %q", r.code, r.out, r.err)
+	}
+	if got := upstreamOf(t, m); got != "" {
+		t.Errorf("adopted %q", got)
+	}
+	if r := m.must(0, "run", "--", "sh", "-c", "echo $HTTPS_PROXY"); r.out != "http://"+edge+"\n" || r.err != "" {
+		t.Errorf("another shell's run: %q, %q", r.out, r.err)
+	}
+
+	// One of the ports that an edge may have, and on which nobody is.
+	old := agents.EdgeChoice(0)
+	for _, port := range append(old.Fallbacks, old.Preferred) {
+		if conn, err := net.Dial("tcp", agents.EdgeAddress(port)); err == nil {
+			conn.Close()
+			continue
+		}
+		env := []string{"HTTPS_PROXY=http://" + agents.EdgeAddress(port)}
+		if r := m.haltonWith(env, "run", "--", "sh", "-c", "echo $HTTPS_PROXY"); r.out != "http://"+edge+"\n" || r.err != "" {
+			t.Errorf("run in a shell of an older edge: %q, %q", r.out, r.err)
+		}
+		if r := m.haltonWith(env, "env"); !strings.Contains(r.out, "export HTTPS_PROXY=http://"+edge+"\n") {
+			t.Errorf("env in a shell of an older edge: %q", r.out)
+		}
+		break
+	}
+}
+
+// Two shells that exclude different hosts from the same proxy do not take turns
+// at restarting the daemon.
+func TestTwoShellsWithOneProxy(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
+	parent := line.FindStringSubmatch(string(conf))[1]
+	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	m.must(0, "init")
+	pid := 0
+	for i, exclude := range []string{"a.example", "b.example", "a.example", "b.example"} {
+		if r := m.haltonWith([]string{"HTTPS_PROXY=" + parent, "NO_PROXY=" + exclude}, "run", "--", "true"); r.code != 0 || r.err != "" {
+			t.Fatalf("run: exit code %d, %q", r.code, r.err)
+		}
+		m.wantHealthyDaemon()
+		rep, _ := m.status()
+		now := rep.component("daemon").PID
+		if i >= 2 && now != pid {
+			t.Errorf("run %d restarted the daemon", i+1)
+		}
+		pid = now
 	}
 }
 

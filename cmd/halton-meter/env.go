@@ -37,7 +37,7 @@ func (c envCmd) Run(ctx context.Context, a *app) error { // it must not fail
 	if err != nil {
 		return nil
 	}
-	if foreign, err := agents.ForeignProxy(a.paths, conf, os.Getenv); err != nil || foreign.Proxy != "" {
+	if foreign, err := agents.ForeignProxy(ctx, a.paths, conf, os.Getenv); err != nil || foreign.Proxy != "" {
 		// Better unmetered than past the proxy that this network needs.
 		return nil
 	}

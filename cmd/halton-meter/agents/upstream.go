@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
@@ -19,25 +21,42 @@ import (
 	"github.com/haltonlabs/halton-meter/internal/smallfile"
 )
 
-// IsOurs reports whether a proxy's URL names our edge.
-func IsOurs(p Paths, u *url.URL) bool {
+// isOurs reports whether a proxy's URL names our edge, or where it was: an old
+// shell may hold the port from which it has moved.
+func isOurs(ctx context.Context, p Paths, u *url.URL) bool {
 	switch u.Hostname() {
 	case "127.0.0.1", "localhost", "::1":
-		return u.Port() != "" && u.Port() == strconv.Itoa(EdgePort(p))
+	default:
+		return false
 	}
-	return false
+	port, err := strconv.Atoi(u.Port())
+	if err != nil || port == EdgePort(p) {
+		return err == nil
+	}
+	choice := EdgeChoice(0)
+	if port != choice.Preferred && !slices.Contains(choice.Fallbacks, port) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
+	defer cancel()
+	err = EdgeAnswers(ctx, p, port)
+	return err == nil || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // ForeignProxy is the user's own proxy in an environment, if the edge does not
 // go through it yet. [upstream.ErrUnusable] means that it cannot.
-func ForeignProxy(p Paths, conf config.Config, getenv func(string) string) (upstream.Adopted, error) {
-	found, err := upstream.FromEnvironment(getenv, func(u *url.URL) bool { return IsOurs(p, u) })
+func ForeignProxy(ctx context.Context, p Paths, conf config.Config, getenv func(string) string) (upstream.Adopted, error) {
+	found, err := upstream.FromEnvironment(getenv, func(u *url.URL) bool { return isOurs(ctx, p, u) })
 	if err != nil || found.Proxy == "" {
 		return upstream.Adopted{}, err
 	}
 	have, err := upstream.Read(p.Upstream())
 	if err != nil {
 		return upstream.Adopted{}, err
+	}
+	if have.Proxy == found.Proxy {
+		// Of two shells that differ in this only, neither takes it from the other.
+		found.NoProxy = have.NoProxyAnd(found.NoProxy)
 	}
 	if conf.Upstream.Proxy != "" || have.Same(found) {
 		// What is written in the configuration was meant.
@@ -59,9 +78,12 @@ func (in *Installer) adoptUpstream(ctx context.Context, now time.Time) (string, 
 	if !slices.ContainsFunc(ProxyVariables, func(name string) bool { return getenv(name) != "" }) {
 		getenv = in.wholeEnvironment(ctx)
 	}
-	found, err := ForeignProxy(in.Paths, in.Config, getenv)
+	found, err := ForeignProxy(ctx, in.Paths, in.Config, getenv)
 	if err != nil {
 		return "", err
+	}
+	if found.Proxy != "" && ProxyAnswers(ctx, found.Proxy) != nil {
+		return found.From + " names " + found.Redacted() + ", which does not answer: not adopted", nil
 	}
 	if found.Proxy != "" {
 		found.At = now.UTC()
@@ -111,23 +133,31 @@ func UpstreamAnswers(ctx context.Context, p Paths) error {
 	if err != nil || up.Proxy == "" {
 		return nil
 	}
-	u, err := url.Parse(up.Proxy)
-	if err != nil {
-		return nil // Upstream has read it, and config.toml is checked
-	}
-	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
-	if err == nil {
-		conn.Close()
+	if ProxyAnswers(ctx, up.Proxy) == nil {
 		return nil
 	}
 	forget := "take [upstream] proxy out of " + p.Config() + " if it is gone for good, then halton-meter stop && halton-meter start"
 	if conf.Upstream.Proxy == "" {
 		forget = "rm " + shellenv.Quote(p.Upstream()) + " && halton-meter init forgets it"
 	}
-	return fmt.Errorf("the proxy %s does not answer, so programs that go through the edge fail (%s)", u.Redacted(), forget)
+	return fmt.Errorf("the proxy %s does not answer, so programs that go through the edge fail (%s)", upstream.Adopted{Proxy: up.Proxy}.Redacted(), forget)
+}
+
+// ProxyAnswers is nil if the proxy takes connections. One that does not must not
+// be adopted: what a single shell says, perhaps since long ago, would fail all.
+func ProxyAnswers(ctx context.Context, proxy string) error {
+	u, err := url.Parse(proxy)
+	if err != nil {
+		return err
+	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	ctx, cancel := context.WithTimeout(ctx, upstreamPatience)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // EdgeSetup tells one way to the providers from another: the parent proxy, the

@@ -12,7 +12,10 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
@@ -87,6 +90,23 @@ func (a Adopted) Redacted() string {
 
 // Same reports whether b leads the same way.
 func (a Adopted) Same(b Adopted) bool { return a.Proxy == b.Proxy && a.NoProxy == b.NoProxy }
+
+// NoProxyAnd is what a reaches directly, and what of list it does not.
+func (a Adopted) NoProxyAnd(list string) string {
+	all := strings.FieldsFunc(a.NoProxy, isSeparator)
+	n := len(all)
+	for _, host := range strings.FieldsFunc(list, isSeparator) {
+		if !slices.Contains(all, host) {
+			all = append(all, host)
+		}
+	}
+	if len(all) == n {
+		return a.NoProxy
+	}
+	return strings.Join(all, ",")
+}
+
+func isSeparator(r rune) bool { return r == ',' || unicode.IsSpace(r) }
 
 // maxSize bounds the file: the edge reads it, and must not die of it.
 const maxSize = 64 << 10

@@ -91,3 +91,13 @@ func TestTheConfigurationIsStronger(t *testing.T) {
 		t.Errorf("nothing adopted: %+v", got)
 	}
 }
+
+func TestNoProxyAnd(t *testing.T) {
+	t.Parallel()
+	a := upstream.Adopted{NoProxy: "a, .b"}
+	for list, want := range map[string]string{"": "a, .b", ".b": "a, .b", "a,c, .b d": "a,.b,c,d"} {
+		if got := a.NoProxyAnd(list); got != want {
+			t.Errorf("%q: %q, want %q", list, got, want)
+		}
+	}
+}
