@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"runtime/debug"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -18,9 +20,13 @@ func (completionCmd) Help() string {
 
   eval "$(halton-meter completion bash)"
 
-For zsh, into a folder of the fpath, and for fish:
+For zsh, in ~/.zshrc after compinit (or as a file _halton-meter in a folder of the fpath):
 
-  halton-meter completion zsh > "${fpath[1]}/_halton-meter"
+  source <(halton-meter completion zsh)
+
+For fish:
+
+  mkdir -p ~/.config/fish/completions
   halton-meter completion fish > ~/.config/fish/completions/halton-meter.fish`
 }
 
@@ -44,6 +50,7 @@ type docsCmd struct {
 func (docsCmd) Help() string {
 	return `It prints the manual of all commands, made from what --help says.
 
+  mkdir -p ~/.local/share/man/man1
   halton-meter docs man > ~/.local/share/man/man1/halton-meter.1 && man halton-meter`
 }
 
@@ -58,11 +65,25 @@ func (c docsCmd) Run(app *kong.Kong) error {
 }
 
 func pages(app *kong.Kong) (manual.Page, []manual.Command) {
-	return manual.Page{Program: app.Model.Name, Version: version.Version, Sections: []manual.Section{
+	return manual.Page{Program: app.Model.Name, Version: version.Version, Date: builtAt(), Sections: []manual.Section{
 		{Title: "exit status", Text: exitCodes},
 		{Title: "environment", Text: environmentHelp},
 		{Title: "files", Text: filesHelp},
 	}}, manual.Read(app.Model)
+}
+
+// builtAt is the day of the program's source, "" if its build does not tell.
+func builtAt() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if day, _, found := strings.Cut(s.Value, "T"); s.Key == "vcs.time" && found {
+			return day
+		}
+	}
+	return ""
 }
 
 const exitCodes = `0 done or healthy; 1 failed; 2 usage; 3 not set up, or the daemon's job not loaded; 4 loaded and not healthy. "run" ends as its command does.`

@@ -23,11 +23,14 @@ type doctorCmd struct {
 }
 
 func (doctorCmd) Help() string {
-	return `It looks at each layer: files and permissions, certificate authority and its trust, launch agents, edge, daemon, ports, proxy settings, ledger. Each bad finding names its evidence and the next command. The verdict is HEALTHY, INCONSISTENT (it works, and is not as it should be) or BROKEN. Without --apply it changes nothing.
+	return `It looks at each layer: files and permissions, keys, certificate authority and its trust, launch agents, edge, daemon, ports, proxy and trust variables, the proxy that providers are reached through, ledger, prices, and a handshake of each kind of client that is here. Each bad finding names its evidence and the next command. The verdict is HEALTHY, INCONSISTENT (it works, and is not as it should be) or BROKEN. Without --apply it changes nothing.
 
-Exit codes: 0 healthy; 3 not set up; 4 inconsistent or broken.
+  halton-meter doctor --fix             # also prints the plan
+  halton-meter doctor --fix --apply     # runs it, and looks again, three times at most
 
---json prints one object: version, verdict, and findings (check, verdict, evidence, next, and commands with argv where a program can mend it).`
+Exit codes: 0 healthy; 3 not set up; 4 inconsistent or broken; after --apply, as it is then.
+
+--json prints one object: version, verdict, and findings (check, verdict, evidence, next, and commands with argv where a program can mend it). These names and those of the checks stay as they are.`
 }
 
 func (c doctorCmd) Run(ctx context.Context, a *app) error {

@@ -19,7 +19,7 @@ type rescueCmd struct {
 }
 
 func (rescueCmd) Help() string {
-	return "When nothing else helps: it unloads all jobs, ends what is left of our processes, and sets everything up anew, in the mode that was installed unless a flag names another. The ledger, config.toml and the certificate authority with its trust stay."
+	return "When nothing else helps: it unloads all jobs, ends what is left of our processes, and sets everything up anew, in the mode that was installed unless a flag names another. The ledger, config.toml and the certificate authority with its trust stay. For a second or two programs that use the edge fail; try \"halton-meter doctor --fix --apply\" first. What the modes mean is in \"halton-meter init --help\"."
 }
 
 // portsBudget is how long rescue waits for the ports of what it has ended.

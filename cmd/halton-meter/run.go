@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +29,7 @@ type runCmd struct {
 }
 
 func (runCmd) Help() string {
-	return `The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, or cannot go through the proxy that the environment names, the command runs with its environment untouched, and one line on standard error says so.
+	return `The command replaces this program, so terminal, signals and exit code are its own. If the edge does not answer, or cannot go through the proxy that the environment names, the command runs with its environment untouched, and one line on standard error says so. Hosts that NO_PROXY names are reached past the meter, as the user meant; a line tells of that too.
 
   halton-meter run -- claude
   halton-meter run --project billing -- python3 app.py
@@ -75,6 +76,9 @@ func (c runCmd) Run(ctx context.Context, a *app) error {
 		env = shellenv.BaseURLs{Edge: edge, Project: project, URLs: baseURLs()}.Apply(env)
 	default:
 		a.refreshBundle()
+		if past := shellenv.Excluded(env, provider.Hosts()); len(past) > 0 {
+			fmt.Fprintf(os.Stderr, "halton-meter: NO_PROXY keeps %s from the meter\n", someOf(past))
+		}
 		env = shellenv.Settings{
 			Edge: edge, Project: project, Node: true,
 			Bundle: a.paths.Bundle(), BundleVariables: agents.BundleVariables,
@@ -84,6 +88,14 @@ func (c runCmd) Run(ctx context.Context, a *app) error {
 		return &failure{err: fmt.Errorf("run %s: %w", argv[0], err), code: 126}
 	}
 	return nil
+}
+
+// someOf names the first of many.
+func someOf(hosts []string) string {
+	if len(hosts) > 3 {
+		return fmt.Sprintf("%s and %d more hosts", hosts[0], len(hosts)-1)
+	}
+	return strings.Join(hosts, ", ")
 }
 
 // baseURLs are the variables that the providers' own SDKs read. OpenAI's takes

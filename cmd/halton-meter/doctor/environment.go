@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/shellenv"
 	"github.com/haltonlabs/halton-meter/meter/provider"
 )
 
 // variables of programs that lead their calls somewhere.
 var (
-	proxyNames   = []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
+	proxyNames = []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}
+	// usual are the providers of most calls.
+	usual        = []string{"api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com"}
 	baseURLNames = []string{"ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"}
 )
 
@@ -151,16 +154,7 @@ func leadsToARoute(v string) bool {
 
 // excludesAll reports whether a NO_PROXY is for the providers of most calls.
 func excludesAll(list string) bool {
-	excludes := func(host string) bool {
-		for entry := range strings.SplitSeq(list, ",") {
-			entry = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(entry), "*"), ".")
-			if strings.TrimSpace(list) == "*" || entry != "" && (host == entry || strings.HasSuffix(host, "."+entry)) {
-				return true
-			}
-		}
-		return false
-	}
-	return !slices.ContainsFunc([]string{"api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com"}, func(host string) bool { return !excludes(host) })
+	return !slices.ContainsFunc(usual, func(host string) bool { return !shellenv.Excludes(list, host) })
 }
 
 // guiEnvironment compares what GUI programs inherit with what the mode wants.

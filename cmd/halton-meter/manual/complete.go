@@ -119,6 +119,11 @@ func (p Page) Fish(commands []Command) string {
 	}
 	fmt.Fprintf(&b, "# Completion of %[1]s for fish.\ncomplete -c %[1]s -f\n", p.Program)
 	for _, c := range commands {
+		if c.Runs {
+			p.fishRunner(&b, c)
+		}
+	}
+	for _, c := range commands {
 		condition := "__fish_use_subcommand"
 		if len(c.Path) > 0 {
 			condition = "__fish_seen_subcommand_from " + strings.Join(c.Path, "; and __fish_seen_subcommand_from ")
@@ -145,7 +150,7 @@ func (p Page) Fish(commands []Command) string {
 		}
 		switch {
 		case c.Runs:
-			say(condition, "-a '(__fish_complete_subcommand --fcs-skip=2)'", "")
+			say(condition, "-a '("+p.fishRest(c)+")'", "")
 		case c.Choices != nil:
 			say(condition, "-a "+single(strings.Join(c.Choices, " ")), "")
 		case c.Takes:
@@ -153,6 +158,35 @@ func (p Page) Fish(commands []Command) string {
 		}
 	}
 	return b.String()
+}
+
+// fishRest is the function that completes another program's command line.
+func (p Page) fishRest(c Command) string {
+	return "__" + p.function() + "_" + strings.Join(c.Path, "_") + "_rest"
+}
+
+// fishRunner writes that function: it leaves out what comes before the other
+// program, and has fish complete the rest as if that stood alone.
+func (p Page) fishRunner(b *strings.Builder, c Command) {
+	var valued []string
+	for _, f := range c.Flags {
+		if f.Value != "" {
+			valued = append(valued, "--"+f.Name)
+		}
+	}
+	fmt.Fprintf(b, `function %s
+	set -l words (commandline -opc)[%d..-1] (commandline -ct)
+	while set -q words[2]; and string match -q -- '-*' $words[1]
+		if contains -- $words[1] %s
+			set -e words[1]
+		end
+		set -e words[1]
+	end
+	string match -q -- '-*' $words[1]; and return
+	set -l line (string join ' ' -- (string escape -- $words[1..-2]) $words[-1])
+	complete "-C$line"
+end
+`, p.fishRest(c), len(c.Path)+2, strings.Join(valued, " "))
 }
 
 // machine is the body of a loop, in the syntax that bash and zsh share, that

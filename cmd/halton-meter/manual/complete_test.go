@@ -23,6 +23,10 @@ var lines = []struct {
 	{"handy-man paint --colour blue --", "--dry", "red"},
 	{"handy-man shelf ", "add", "paint"},
 	{"handy-man exec tru", "true", "paint"},
+	{"handy-man exec -- tru", "true", "paint"},
+	{"handy-man exec --as me tru", "true", "paint"},
+	{"handy-man exec --as me -- tru", "true", "paint"},
+	{"handy-man wire tru", "", "true"},
 }
 
 // shell runs a script that sources the completion in $1 and prints what is

@@ -47,7 +47,7 @@ func (c Command) Name() string { return strings.Join(c.Path, " ") }
 func Read(app *kong.Application) []Command { return read(app.Node, nil) }
 
 func read(n *kong.Node, path []string) []Command {
-	c := Command{Path: path, Help: n.Help, Detail: n.Detail, Runs: n.Passthrough}
+	c := Command{Path: path, Help: n.Help, Detail: n.Detail}
 	for _, f := range n.Flags {
 		if !f.Hidden {
 			c.Flags = append(c.Flags, flags(f)...)

@@ -21,8 +21,12 @@ type grammar struct {
 		Add struct{} `cmd:"" help:"Put 'it' up."`
 	} `cmd:"" help:"The shelf."`
 	Exec struct {
+		As   string   `placeholder:"WHO" help:"Who."`
 		Args []string `arg:"" passthrough:"partial" help:"Another program."`
 	} `cmd:"" help:"Run."`
+	Wire struct {
+		Args []string `arg:"" optional:"" help:"Words."`
+	} `cmd:"" passthrough:"" help:"Speak."`
 	Ghost struct{} `cmd:"" hidden:""`
 }
 
@@ -41,7 +45,7 @@ func TestRead(t *testing.T) {
 	for _, c := range commands {
 		names = append(names, c.Name())
 	}
-	if diff := cmp.Diff([]string{"", "paint", "shelf", "shelf add", "exec"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"", "paint", "shelf", "shelf add", "exec", "wire"}, names); diff != "" {
 		t.Errorf("commands: %s", diff)
 	}
 	want := []manual.Flag{
@@ -52,7 +56,7 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff(want, commands[1].Flags); diff != "" {
 		t.Errorf("flags of paint: %s", diff)
 	}
-	if !commands[4].Runs || commands[1].Runs || !commands[1].Takes {
+	if !commands[4].Runs || commands[5].Runs || commands[1].Runs || !commands[1].Takes {
 		t.Errorf("exec %+v, paint %+v", commands[4], commands[1])
 	}
 }
@@ -69,7 +73,7 @@ func TestPages(t *testing.T) {
 	man := page.Man(commands)
 	for _, want := range []string{
 		".SH NAME\nhandy\\-man \\- Does things\n", ".SS paint [flags] <what>\nPaint it.\n", ".B \\-\\-colour=\"red\"\n",
-		".SS shelf add\nPut 'it' up.\n", ".SH FILES\n.PP\n\\&.plan is read.\n.PP\n.nf\n.RS\ncat .plan\n.RE\n.fi\n",
+		".SS shelf add\nPut 'it' up.\n", ".SH FILES\n\\&.plan is read.\n.PP\n.nf\n.RS\ncat .plan\n.RE\n.fi\n",
 	} {
 		if !strings.Contains(man, want) {
 			t.Errorf("the man page lacks %q:\n%s", want, man)

@@ -8,7 +8,9 @@ import (
 // Page is what a manual says beside the commands.
 type Page struct {
 	Program, Version string
-	Sections         []Section
+	// Date is that of the program, "" if it is not known.
+	Date     string
+	Sections []Section
 }
 
 // Section has a title in lower case and a text like that of [Command].Detail.
@@ -78,7 +80,7 @@ func (f Flag) usage() string {
 // Man writes a page of section 1, as man(7) describes it.
 func (p Page) Man(commands []Command) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, ".TH %s 1 \"\" \"%s %s\"\n", strings.ToUpper(roff(p.Program)), roff(p.Program), p.Version)
+	fmt.Fprintf(&b, ".TH %s 1 \"%s\" \"%s %s\"\n", strings.ToUpper(roff(p.Program)), p.Date, roff(p.Program), p.Version)
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(p.Program), roff(strings.TrimSuffix(commands[0].Help, ".")))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n.SH DESCRIPTION\n", roff(p.synopsis(commands[0])))
 	manText(&b, commands[0].Detail)
@@ -98,7 +100,9 @@ func (p Page) Man(commands []Command) string {
 
 func manText(b *strings.Builder, text string) {
 	for _, part := range blocks(text) {
-		b.WriteString(".PP\n")
+		if !afterHeading(b.String()) {
+			b.WriteString(".PP\n")
+		}
 		if !part.example {
 			b.WriteString(roff(part.lines[0]) + "\n")
 			continue
@@ -109,6 +113,13 @@ func manText(b *strings.Builder, text string) {
 		}
 		b.WriteString(".RE\n.fi\n")
 	}
+}
+
+// afterHeading reports whether a page ends with a heading: a paragraph begins
+// there by itself.
+func afterHeading(page string) bool {
+	last := page[strings.LastIndexByte(strings.TrimSuffix(page, "\n"), '\n')+1:]
+	return strings.HasPrefix(last, ".SH ") || strings.HasPrefix(last, ".SS ")
 }
 
 func manFlags(b *strings.Builder, flags []Flag) {
