@@ -35,10 +35,11 @@ var (
 type Config struct {
 	// Dir is the state directory: db.sqlite and journal/ lie in it.
 	Dir string
-	// BatchRows is how many rows go into one transaction; zero means 64.
+	// BatchRows is how many rows go into one transaction; zero means 256.
 	BatchRows int
 	// BatchDelay is how long a row waits for others at most; zero means
-	// 50 ms. A row that no other follows waits a tenth of it.
+	// 250 ms. A row that no other follows waits a tenth of it, or two. Until
+	// then the row is safe in the journal, and readers read it there.
 	BatchDelay time.Duration
 	// MaxPending is how many rows are kept in memory; zero means 4096. Rows
 	// beyond it are read back from the journal later. It counts in earnest
@@ -53,10 +54,10 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.BatchRows <= 0 {
-		c.BatchRows = 64
+		c.BatchRows = 256
 	}
 	if c.BatchDelay <= 0 {
-		c.BatchDelay = 50 * time.Millisecond
+		c.BatchDelay = 250 * time.Millisecond
 	}
 	if c.MaxPending <= 0 {
 		c.MaxPending = 4096
@@ -299,7 +300,7 @@ func (l *Ledger) Finish(r Row) error {
 	if len(l.queue) > l.c.MaxPending {
 		l.evict()
 	}
-	l.signal()
+	l.queued()
 	return nil
 }
 
@@ -350,6 +351,14 @@ func (l *Ledger) evict() {
 	}
 	clear(l.queue[len(kept):])
 	l.queue = kept
+}
+
+// queued wakes the writer if it need not know yet that there are rows, or if
+// they are a batch by now. A wake-up for each would cost as much as the row.
+func (l *Ledger) queued() {
+	if n := len(l.queue); n <= 1 || n >= l.c.BatchRows {
+		l.signal()
+	}
 }
 
 func (l *Ledger) signal() {

@@ -205,8 +205,8 @@ func (l *Ledger) enqueue(n int) {
 	for range n {
 		l.seq++
 		l.queue = append(l.queue, &entry{seq: l.seq})
+		l.queued()
 	}
-	l.signal()
 }
 
 func TestBatchDelay(t *testing.T) {
@@ -216,14 +216,25 @@ func TestBatchDelay(t *testing.T) {
 		want time.Duration
 		rows int
 	}{
-		{"one row waits a tenth", func(l *Ledger) { l.enqueue(1) }, 5 * time.Millisecond, 1},
-		{"a full batch waits not at all", func(l *Ledger) { l.enqueue(64) }, 0, 64},
-		{"a steady trickle waits 50 ms", func(l *Ledger) {
+		{"one row waits a tenth", func(l *Ledger) { l.enqueue(1) }, 25 * time.Millisecond, 1},
+		{"a full batch waits not at all", func(l *Ledger) { l.enqueue(256) }, 0, 256},
+		{"nor does one that fills up", func(l *Ledger) {
+			l.enqueue(1)
+			time.Sleep(3 * time.Millisecond)
+			l.enqueue(255)
+		}, 3 * time.Millisecond, 256},
+		{"some rows wait for others", func(l *Ledger) {
+			for range 4 {
+				l.enqueue(1)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}, 75 * time.Millisecond, 4},
+		{"a steady trickle waits 250 ms", func(l *Ledger) {
 			for range 100 {
 				l.enqueue(1)
 				time.Sleep(3 * time.Millisecond)
 			}
-		}, 50 * time.Millisecond, 17},
+		}, 250 * time.Millisecond, 84},
 		{"a flush ends the wait", func(l *Ledger) {
 			l.enqueue(1)
 			time.Sleep(2 * time.Millisecond)

@@ -59,6 +59,9 @@ func (d *database) store(ctx context.Context, rows []Row) (added int64, err erro
 	}
 	defer tx.Rollback()
 	project, request := tx.StmtContext(ctx, d.project), tx.StmtContext(ctx, d.request)
+	// The transaction ends with ctx. If each of its statements could too, the
+	// driver would start a goroutine for each.
+	ctx = context.WithoutCancel(ctx)
 	known := map[string]bool{}
 	for _, r := range rows {
 		if !known[r.Project] {

@@ -172,10 +172,11 @@ func (l *Ledger) writeSession(ctx context.Context) (stored bool, err error) {
 }
 
 // next waits until there is a batch to store: BatchRows rows, or some, and
-// BatchDelay or a tenth of it without another is over.
+// BatchDelay or a tenth of it without another is over. Finish does not wake it
+// for each row: it looks itself when a tenth is over.
 func (l *Ledger) next(ctx context.Context) error {
 	var full, idle <-chan time.Time
-	seen := 0
+	seen, looked := 0, false
 	for {
 		l.mu.Lock()
 		rows, hurry, doubt := len(l.queue), l.flushes > 0, l.doubt
@@ -185,15 +186,14 @@ func (l *Ledger) next(ctx context.Context) error {
 		if doubt != nil {
 			return doubt
 		}
-		if behind || rows >= l.c.BatchRows || rows > 0 && hurry {
+		if behind || rows >= l.c.BatchRows || rows > 0 && (hurry || looked && rows == seen) {
 			return nil
 		}
-		if rows > seen {
-			if full == nil {
-				full = time.After(l.c.BatchDelay)
-			}
-			idle = time.After(l.c.BatchDelay / 10)
-			seen = rows
+		if rows > 0 && full == nil {
+			full = time.After(l.c.BatchDelay)
+		}
+		if rows > 0 && (idle == nil || looked) {
+			idle, seen, looked = time.After(l.c.BatchDelay/10), rows, false
 		}
 		select {
 		case <-ctx.Done():
@@ -202,7 +202,7 @@ func (l *Ledger) next(ctx context.Context) error {
 		case <-full:
 			return nil
 		case <-idle:
-			return nil
+			looked = true
 		}
 	}
 }
