@@ -9,6 +9,13 @@ import (
 // Used is how much of MaxTotal is reserved.
 func (t *Tap) Used() int64 { return t.used.Load() }
 
+// Running reports whether the flow has a goroutine.
+func (f *Flow) Running() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running
+}
+
 // MaxEvent is the bound of one event of a stream.
 const MaxEvent = maxEvent
 

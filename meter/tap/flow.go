@@ -20,6 +20,7 @@ type Flow struct {
 
 	mu        sync.Mutex
 	cond      sync.Cond
+	running   bool // its goroutine
 	req, resp direction
 	queued    int // bytes in req and resp
 	dropped   int64
@@ -73,8 +74,7 @@ func (f *Flow) wrap(d *direction, hd *head, status int, h http.Header, body io.R
 		hd.origin = provider.OriginHeader(h)
 	}
 	if body == nil || body == http.NoBody || status == http.StatusSwitchingProtocols {
-		d.closed, d.clean = true, status != http.StatusSwitchingProtocols
-		f.cond.Signal()
+		f.shut(d, status != http.StatusSwitchingProtocols)
 		return body
 	}
 	return &tapped{body, f, d}
@@ -93,6 +93,16 @@ func (f *Flow) End(o Outcome, err error) {
 	f.req.closed, f.resp.closed = true, true
 	if f.last == 0 {
 		f.last = time.Since(f.start)
+	}
+	f.wake()
+}
+
+// wake lets the flow's goroutine look at what there is, which begins with the
+// first call: most exchanges need it at their end only. The caller holds f.mu.
+func (f *Flow) wake() {
+	if !f.running {
+		f.running = true
+		go f.run()
 	}
 	f.cond.Signal()
 }
@@ -135,12 +145,12 @@ func (f *Flow) saw(d *direction, p []byte, err error) {
 	}
 }
 
-// shut closes a direction. The caller holds f.mu.
+// shut closes a direction. What is queued of it by then, if it is no batch,
+// waits for End with the record. The caller holds f.mu.
 func (f *Flow) shut(d *direction, clean bool) {
 	if !d.closed {
 		d.closed, d.clean = true, clean
 	}
-	f.cond.Signal()
 }
 
 // tapped is a body whose reads are copied.

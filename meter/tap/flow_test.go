@@ -376,3 +376,20 @@ func TestUsageInTheHeader(t *testing.T) {
 		t.Errorf("complete %v (%s), usage %+v", rec.Complete, rec.Reason, rec.Usage)
 	}
 }
+
+// A goroutine that looks at each piece would cost more than what it reads.
+func TestNothingRunsBeforeABatch(t *testing.T) {
+	tp, records := newTap(&recorder{})
+	small, large := tp.Start(tap.Exchange{}), tp.Start(tap.Exchange{})
+	for f, size := range map[*tap.Flow]int{small: 1 << 10, large: 4 << 10} {
+		_, _ = io.ReadAll(f.Request(header("application/json"), body(strings.Repeat("x", size), 512)))
+		if want := f == large; f.Running() != want {
+			t.Errorf("%d bytes, and the end: running %v, want %v", size, f.Running(), want)
+		}
+		_, _ = io.ReadAll(f.Response(200, header("application/json"), body("{}")))
+		f.End(tap.Completed, nil)
+		if rec := <-records; !f.Running() || rec.Outcome != tap.Completed {
+			t.Errorf("%d bytes: %+v", size, rec)
+		}
+	}
+}

@@ -3,7 +3,8 @@ package tap
 import "io"
 
 // chunkSize is the unit in which copied bytes are queued. Small reads share a
-// chunk, and each stream that is under way holds one.
+// chunk, and each stream that is under way holds one, or another one for its
+// request until they make a batch.
 const chunkSize = 4 << 10
 
 type chunk struct {
@@ -70,8 +71,8 @@ func (f *Flow) push(d *direction, p []byte) {
 		p = p[n:]
 	}
 	f.dropped += int64(len(p))
-	if d.closed || f.queued >= f.tap.batch() {
-		f.cond.Signal()
+	if d.cut || f.queued >= f.tap.batch() {
+		f.wake()
 	}
 }
 

@@ -59,7 +59,7 @@ type opened struct {
 func (f *Flow) Upgrade(h http.Header, conn io.ReadWriteCloser, begin func() Exchange) *Socket {
 	s := &socket{begin: begin, spare: f.exchange.Endpoint.ProviderBegins(), active: time.Now()}
 	s.deflated, s.unread = negotiated(h)
-	g := &Flow{tap: f.tap, exchange: f.exchange, start: f.start, finished: make(chan struct{}), socket: s}
+	g := &Flow{tap: f.tap, exchange: f.exchange, start: f.start, finished: make(chan struct{}), socket: s, running: true}
 	g.cond.L = &g.mu
 	if f.inert {
 		g.inert = true
@@ -70,7 +70,7 @@ func (f *Flow) Upgrade(h http.Header, conn io.ReadWriteCloser, begin func() Exch
 	g.reqHead.origin = f.reqHead.origin
 	f.voided, f.ended = true, true
 	f.req.closed, f.resp.closed = true, true
-	f.cond.Signal()
+	f.wake()
 	f.mu.Unlock()
 	if f.tap.register(g) {
 		go g.talk()

@@ -67,9 +67,7 @@ type Tap struct {
 func (t *Tap) Start(x Exchange) *Flow {
 	f := &Flow{tap: t, exchange: x, start: time.Now(), finished: make(chan struct{})}
 	f.cond.L = &f.mu
-	if t.register(f) {
-		go f.run()
-	}
+	t.register(f)
 	return f
 }
 
