@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"time"
 )
 
 const (
@@ -21,10 +22,11 @@ type answer struct {
 	http.ResponseWriter
 	x *exchange
 
-	// ReverseProxy flushes the header in a goroutine of its own, and does not
-	// know of elastic's writes.
+	// The header is flushed in a goroutine of its own, by ReverseProxy or by
+	// flushSoon, and they do not know of elastic's writes.
 	mu    sync.Mutex
 	begun bool // the header was flushed
+	due   bool // by flushSoon
 }
 
 // Unwrap lets http.ResponseController hijack.
@@ -55,6 +57,10 @@ func (a *answer) Write(p []byte) (int, error) {
 func (a *answer) FlushError() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.flush()
+}
+
+func (a *answer) flush() error {
 	flush := http.NewResponseController(a.ResponseWriter).Flush
 	if a.begun {
 		return flush()
@@ -67,6 +73,30 @@ func (a *answer) FlushError() error {
 	header.Go(func() { err = flush() })
 	header.Wait()
 	return err
+}
+
+// soon is how long a piece of an answer may wait for the next one, which most
+// of the time is there already: they then leave together.
+const soon = time.Millisecond
+
+// flushSoon flushes unless the function that it returns is called soon.
+func (a *answer) flushSoon() (forget func()) {
+	a.mu.Lock()
+	a.due = true
+	a.mu.Unlock()
+	timer := time.AfterFunc(soon, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.due {
+			a.flush() // what is wrong, the next write finds out
+		}
+	})
+	return func() {
+		timer.Stop()
+		a.mu.Lock()
+		a.due = false
+		a.mu.Unlock()
+	}
 }
 
 // watched is a response's body that tells how it ended.
@@ -98,20 +128,41 @@ func (b *buffers) Put(p []byte) { b.pool.Put((*[smallBuffer]byte)(p)) }
 // elastic is a response's body for ReverseProxy, which holds one buffer as
 // long as it copies: a small one. When a Read has filled that, more is likely
 // to be there, and the next one passes it on by itself through a large one.
+//
+// ReverseProxy flushes after each piece of a stream, but not of a body whose
+// length is known. Such a one is mostly short, and comes together with its head:
+// then it leaves so too, in one write.
 type elastic struct {
 	io.ReadCloser
 	to    *answer
 	large *sync.Pool // of *[largeBuffer]byte
 	full  bool
+	known bool  // its length
+	broke error // to be returned by the next Read
 }
 
 func (b *elastic) Read(p []byte) (n int, err error) {
-	if b.full {
+	if b.known {
+		defer b.to.flushSoon()()
+	}
+	switch {
+	case b.broke != nil:
+		err = b.broke
+	case b.full:
 		n, err = b.pass(p)
-	} else {
+	default:
 		n, err = b.ReadCloser.Read(p)
 	}
 	b.full = n == len(p)
+	if b.known && err != nil && err != io.EOF {
+		// What came before the error is the client's; net/http throws away what
+		// an aborted answer has not flushed.
+		if n > 0 {
+			b.broke = err
+			return n, nil
+		}
+		b.to.FlushError()
+	}
 	return n, err
 }
 

@@ -2,11 +2,15 @@ package capture
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // records is a body that comes in pieces, each of which one Read may get.
@@ -77,6 +81,84 @@ func TestElastic(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPromptAnswer: what has come of a body of known length is not held back
+// for the rest of it, and a short one leaves in one write.
+func TestPromptAnswer(t *testing.T) {
+	const length = 3000
+	tests := []struct {
+		name  string
+		pause []time.Duration // before the pieces, and the end
+		want  string          // what the client has seen, and when
+	}{
+		{"at once", []time.Duration{0, 0, 0, 0}, "0s 3000"},
+		{"in one piece", []time.Duration{time.Second, 0}, "1ms head, 1s 3000"},
+		{"the end comes later", []time.Duration{0, time.Second}, "1ms 3000"},
+		{"pieces", []time.Duration{0, time.Second, time.Second, 0}, "1ms 1000, 1.001s 2000, 2s 3000"},
+		{"everything late", []time.Duration{time.Second, time.Second, time.Second, time.Second}, "1ms head, 1.001s 1000, 2.001s 2000, 3.001s 3000"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := &flushes{ResponseRecorder: httptest.NewRecorder(), began: time.Now()}
+				pieces := len(tt.pause) - 1
+				body := &elastic{
+					ReadCloser: &late{tt.pause, length / pieces},
+					to:         &answer{ResponseWriter: client}, known: true,
+				}
+				var small buffers
+				p := small.Get()
+				for {
+					n, err := body.Read(p)
+					body.to.Write(p[:n])
+					if err != nil {
+						break
+					}
+				}
+				client.FlushError() // as net/http does at a handler's end
+				if got := strings.Join(client.seen, ", "); got != tt.want {
+					t.Errorf("got %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// late is a body whose pieces come after pauses, as its end does.
+type late struct {
+	pause []time.Duration
+	size  int
+}
+
+func (b *late) Read(p []byte) (int, error) {
+	time.Sleep(b.pause[0])
+	if b.pause = b.pause[1:]; len(b.pause) == 0 {
+		return 0, io.EOF
+	}
+	return b.size, nil
+}
+
+func (b *late) Close() error { return nil }
+
+// flushes records what of an answer a client sees when.
+type flushes struct {
+	*httptest.ResponseRecorder
+	began time.Time
+	last  int
+	seen  []string
+}
+
+func (f *flushes) FlushError() error {
+	n := f.Body.Len()
+	switch {
+	case n == 0:
+		f.seen = append(f.seen, fmt.Sprintf("%v head", time.Since(f.began)))
+	case n > f.last:
+		f.seen = append(f.seen, fmt.Sprintf("%v %d", time.Since(f.began), n))
+	}
+	f.last = n
+	return nil
 }
 
 // writes records how large each was.

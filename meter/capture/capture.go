@@ -22,7 +22,8 @@
 // header fields as they were sent (spelt canonically, as net/http does) with
 // nothing added, the body with the framing that it had, and trailers,
 // 100-continue and upgrades. The client gets the same of the response, each
-// piece as soon as it has arrived. A client that speaks HTTP/1.1 is served
+// piece as soon as it has arrived, or at most a millisecond later where the
+// body's length is known. A client that speaks HTTP/1.1 is served
 // over HTTP/1.1, one that speaks HTTP/2 over HTTP/2 if the provider can.
 // Fields that belong to one connection (RFC 9110, section 7.6.1) end there;
 // "Connection: keep-alive" and "Connection: close" are said on both. Lost are

@@ -249,7 +249,7 @@ func (x *exchange) answered(res *http.Response) error {
 	}
 	x.hideUsage(res)
 	if res.Body != http.NoBody {
-		res.Body = &elastic{ReadCloser: res.Body, to: x.answer, large: &x.i.large}
+		res.Body = &elastic{ReadCloser: res.Body, to: x.answer, large: &x.i.large, known: res.ContentLength >= 0}
 	}
 	return nil
 }

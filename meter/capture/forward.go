@@ -56,7 +56,7 @@ func (i *Interceptor) newProxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:        rewrite,
 		Transport:      i.upstream,
-		FlushInterval:  -1,
+		FlushInterval:  0, // streams are flushed all the same, for the rest see elastic
 		BufferPool:     &i.small,
 		ModifyResponse: func(res *http.Response) error { return exchangeOf(res.Request).answered(res) },
 		ErrorHandler: func(_ http.ResponseWriter, req *http.Request, err error) {
