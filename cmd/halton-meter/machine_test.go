@@ -321,8 +321,29 @@ func (m *machine) tearDown() {
 		if r := m.halton("uninstall", "--purge", "--include-logs", "--yes", "--no-graceful"); r.code != 0 {
 			m.Errorf("uninstall: exit code %d\n%s%s", r.code, r.out, r.err)
 		}
+		// A name that purge does not know stays.
+		if _, err := os.Stat(m.paths().State); err == nil {
+			m.Errorf("uninstall left %q", m.files(m.paths().State))
+		}
 	}
 	m.waitFor("every process of the machine to end", func() bool { return len(m.processes()) == 0 })
+}
+
+// files are those beneath a directory, relative to it.
+func (m *machine) files(dir string) []string {
+	m.Helper()
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			name, _ := filepath.Rel(dir, path)
+			found = append(found, name)
+		}
+		return err
+	})
+	if err != nil {
+		m.Fatal(err)
+	}
+	return found
 }
 
 // processes are the command lines of what runs from this machine's HOME.

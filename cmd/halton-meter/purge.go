@@ -16,19 +16,19 @@ import (
 var (
 	ownNames = []string{
 		"config.toml", "effective-ports.json", "install-mode", "proxy-managed", "apps-managed", "graceful-shutdown",
-		"system_state.json", "upstream.json", "shell-files.json", "outdated-jobs.json", "bootstrap-postmortem.jsonl",
+		"system_state.json", "upstream.json", "shell-files.json", "outdated-jobs.json", "learned.json", "bootstrap-postmortem.jsonl",
 		"api-token", "edge-key", "edge.sock", "edge-counters.json", "lock",
 		"daemon.out.log", "daemon.err.log", "edge.out.log", "edge.err.log",
 		"watchdog.out.log", "watchdog.err.log", "userenv.out.log", "userenv.err.log",
 		"launchd.lock", "launchd.sock", "launchd.log", "launchd-state.json", "launchd-disabled.json", ".doctor",
 	}
-	ledgerNames = []string{"db.sqlite"}
+	ledgerNames = []string{"db.sqlite", "recovery.tmp"}
 	// ownDirectories are what the meter makes in its own directories.
 	ownDirectories = map[string][]string{
 		"bin": {"halton-meter"},
 		"ca":  {"ca", "ca.pem", "ca-key.pem", "bundle.pem", "adopted.pem", "replaced", ".new"},
 	}
-	ledgerDirectories = map[string][]string{"journal": {"lock", "reserve", "*.j1"}}
+	ledgerDirectories = map[string][]string{"journal": {"lock", "recovery.lock", "reserve", "*.j1"}}
 )
 
 // isOneOf reports whether name is one of names or made from one.

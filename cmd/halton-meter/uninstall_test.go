@@ -38,16 +38,8 @@ func TestUninstallDeletesWhatIsOurs(t *testing.T) {
 		t.Error("the ledger is gone")
 	}
 	m.must(0, uninstallAll...)
-	var have []string
-	err := filepath.WalkDir(m.paths().State, func(path string, e os.DirEntry, err error) error {
-		if err == nil && !e.IsDir() {
-			name, _ := filepath.Rel(m.paths().State, path)
-			have = append(have, name)
-		}
-		return err
-	})
-	if err != nil || strings.Join(have, " ") != "bin/tool ca/notes journal/2026.txt thesis.tex" {
-		t.Errorf("%q stay, %v", have, err)
+	if have := m.files(m.paths().State); strings.Join(have, " ") != "bin/tool ca/notes journal/2026.txt thesis.tex" {
+		t.Errorf("%q stay", have)
 	}
 	m.remove(m.paths().State)
 }
@@ -112,7 +104,8 @@ func TestUninstallWithoutAStateDirectory(t *testing.T) {
 	m := newMachine(t, freePorts(t))
 	m.must(0, "start")
 	port := agents.EdgePort(m.paths())
-	m.remove(m.paths().State)
+	// The jobs write meanwhile.
+	m.waitFor("the state directory to go", func() bool { return os.RemoveAll(m.paths().State) == nil })
 	m.must(0, uninstallAll...)
 	if conn, err := net.Dial("tcp", agents.EdgeAddress(port)); err == nil {
 		conn.Close()

@@ -73,6 +73,10 @@ func (p *Patient) proxyVariables(ctx context.Context) Finding {
 	for _, env := range p.environments(ctx) {
 		add := func(name, says string) {
 			wrong = append(wrong, name+" in "+env.name+" "+says)
+			if port, here := local(env.get(name)); here && port == agents.EdgePort(p.Paths) {
+				fix = append(fix, meter(Start, "start")) // it is right as soon as the edge is back
+				return
+			}
 			if t, c := env.unset(name); t != "" {
 				typed = append(typed, t)
 			} else {

@@ -108,6 +108,9 @@ func (p *Patient) bundle(context.Context) Finding {
 	case held < 10:
 		return mend(Broken, fmt.Sprintf("%s holds %d certificates: the system's are missing, so that programs trust no other host", p.Paths.Bundle(), held), rewrite)
 	}
+	if p.stuck {
+		return ok(fmt.Sprintf("%d roots, ours among them; which it should have the configuration says", held))
+	}
 	switch stale, err := agents.TrustBundle(p.Paths, p.conf).Stale(); {
 	case err != nil && p.conf.Upstream.CAFile != "":
 		p.stuck = true
