@@ -315,7 +315,7 @@ func TestAHungEdgeIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
 	m.must(0, "start")
-	m.signal("edge", syscall.SIGSTOP)
+	m.suspend("edge")
 	defer m.signal("edge", syscall.SIGCONT)
 	r := m.halton("run", "--", "sh", "-c", "echo proxy=$HTTPS_PROXY; exit 7")
 	if r.code != 7 || r.out != "proxy=\n" || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, "unmetered") {

@@ -34,9 +34,7 @@ func TestQuietStartInABrokenPlace(t *testing.T) {
 
 	rep, _ = m.status()
 	hung := rep.component("daemon").PID
-	if err := syscall.Kill(hung, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	m.suspend("daemon")
 	one("the daemon hangs", 1)
 	if err := syscall.Kill(hung, syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/launchd"
 )
@@ -96,6 +97,10 @@ func (a *app) installer() (*agents.Installer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.installerWith(conf)
+}
+
+func (a *app) installerWith(conf config.Config) (*agents.Installer, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)

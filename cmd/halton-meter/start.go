@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/config"
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/term"
 	"github.com/haltonlabs/halton-meter/launchd"
 	"github.com/haltonlabs/halton-meter/meter/ca"
@@ -99,6 +100,7 @@ func (s *starting) run(ctx context.Context) error {
 		return nil // another start was at work, and is done
 	}
 	if err := s.setUp(ctx); err != nil {
+		s.edgeAlone(ctx)
 		return err
 	}
 	err = s.bringUp(ctx)
@@ -204,6 +206,22 @@ func (s *starting) setUp(ctx context.Context) error {
 	}
 	s.done("set up", s.paths.State+" (mode: "+agents.ModeEnvOnly+")")
 	return nil
+}
+
+// edgeAlone brings the edge up where the daemon cannot come up, as with a broken
+// configuration: it needs none, and programs hold its port.
+func (s *starting) edgeAlone(ctx context.Context) {
+	if s.paths.Mode() == "" {
+		return
+	}
+	in, err := s.installerWith(config.Config{})
+	if err != nil {
+		return
+	}
+	s.waiting("edge")
+	if detail, err := in.BringUpEdge(ctx); err == nil {
+		s.done("edge up", detail)
+	}
 }
 
 func (s *starting) bringUpEdge(ctx context.Context, in *agents.Installer) (string, error) {

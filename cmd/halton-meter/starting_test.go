@@ -18,6 +18,22 @@ import (
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
 )
 
+// suspend stops a job's process, and waits until it has stopped: the signal goes
+// to one of its threads, and until that one runs the others go on.
+func (m *machine) suspend(job string) {
+	m.Helper()
+	m.signal(job, syscall.SIGSTOP)
+	rep, _ := m.status()
+	pid := strconv.Itoa(rep.component(job).PID)
+	m.waitFor("the "+job+" to stop", func() bool {
+		state, err := exec.CommandContext(m.Context(), "ps", "-o", "state=", "-p", pid).Output()
+		if err != nil {
+			m.Fatal(err)
+		}
+		return strings.HasPrefix(strings.TrimSpace(string(state)), "T")
+	})
+}
+
 // A hung edge serves nobody: start ends it, and launchd, which has the port,
 // starts another.
 func TestStartRestartsAHungEdge(t *testing.T) {
@@ -26,7 +42,7 @@ func TestStartRestartsAHungEdge(t *testing.T) {
 	m.env = append(m.env, "SHELL=/bin/bash")
 	m.must(0, "init", "--apps")
 	before, _ := m.status()
-	m.signal("edge", syscall.SIGSTOP)
+	m.suspend("edge")
 	r := m.must(0, "start")
 	if !strings.Contains(r.out, "restarted, since it did not answer") {
 		t.Errorf("start says %q", r.out)
@@ -234,4 +250,38 @@ func TestAnotherPortForTheEdge(t *testing.T) {
 		t.Errorf("init says %q, the edge is on %d", r.out, agents.EdgePort(m.paths()))
 	}
 	m.wantHealthy("moved")
+}
+
+// What keeps the daemon from coming up keeps the edge from nothing.
+func TestStartBringsUpTheEdgeInAnyCase(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "init")
+	m.must(0, "stop")
+	key := filepath.Join(m.paths().CA(), "ca-key.pem")
+	for name, spoil := range map[string]func() error{
+		"broken configuration": func() error { return os.WriteFile(m.paths().Config(), []byte("[daemon\n"), 0o600) },
+		"exposed key":          func() error { return os.Chmod(key, 0o644) },
+	} {
+		conf, err := os.ReadFile(m.paths().Config())
+		if err := errors.Join(err, spoil()); err != nil {
+			t.Fatal(err)
+		}
+		m.must(0, "launchctl", "bootout", m.target(agents.Edge))
+		for _, args := range [][]string{{"start"}, {"start", "--quiet"}} {
+			if r := m.halton(args...); r.code != exitFailed {
+				t.Errorf("%s: %v: exit code %d, %q", name, args, r.code, r.err)
+			}
+			rep, _ := m.status()
+			if c := rep.component("edge"); c.State != "up" {
+				t.Errorf("%s: %v leaves the edge %s", name, args, c.State)
+			}
+		}
+		m.write(m.paths().Config(), string(conf))
+		if err := os.Chmod(key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.must(0, "start")
+	m.wantHealthy("mended")
 }
