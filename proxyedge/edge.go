@@ -12,7 +12,8 @@ import (
 
 // Edge is the client-facing half. Its zero value forwards everything and meters
 // nothing. Set the fields before Serve and leave them alone afterwards; do not
-// copy an Edge that has been used.
+// copy an Edge that has been used. Its functions are called by many goroutines
+// at once, and so may be its methods.
 type Edge struct {
 	// Metered tells whether what goes to this host and port belongs to the
 	// daemon. The host is in lower case, without trailing dot and brackets.
@@ -44,8 +45,9 @@ type Edge struct {
 	// answered, since a daemon that cannot prove itself may be anybody.
 	Key func() []byte
 
-	// Probe checks the daemon's health within ctx. Nil: GET d.HealthURL,
-	// directly, must answer 200.
+	// Probe checks the daemon's health within ctx. One that always returns
+	// nil leaves it to the daemon's proof. Nil: GET d.HealthURL, directly,
+	// must answer 200.
 	Probe func(ctx context.Context, d Daemon) error
 
 	// Dial opens the direct path, for instance [ParentProxy.DialContext].
@@ -109,7 +111,7 @@ type Edge struct {
 // Daemon says where a daemon listens.
 type Daemon struct {
 	Proxy     string // host:port of its [Receiver]
-	HealthURL string // http URL that answers 200 while the daemon can meter
+	HealthURL string // http URL that answers 200 while the daemon can meter; an [Edge.Probe] may do without
 }
 
 // init applies the defaults, once.
@@ -131,6 +133,11 @@ func (e *Edge) init() {
 		e.log = e.Logger
 		if e.log == nil {
 			e.log = slog.New(slog.DiscardHandler)
+		}
+		for _, r := range e.Routes {
+			if _, _, err := r.host(); err != nil {
+				e.log.Error("edge.route.unusable", "prefix", r.Prefix, "err", err)
+			}
 		}
 		e.marker = newMarker()
 		e.turns = make(turns, maxTurns)

@@ -334,8 +334,11 @@ func (in *Inheritance) adopt(p *parcel) {
 // continues tunnels and counters too.
 func (in *Inheritance) Complete() bool { return in != nil && in.complete }
 
-// Close gives up what is inherited.
+// Close gives up what is inherited, if there is anything.
 func (in *Inheritance) Close() {
+	if in == nil {
+		return
+	}
 	for _, ln := range in.Listeners {
 		ln.Close()
 	}

@@ -150,3 +150,14 @@ func TestAHandoverForAnotherProcess(t *testing.T) {
 		t.Errorf("the variable is left: %q", v)
 	}
 }
+
+// What a program that was not handed anything gets from Inherited is nil, and
+// may be treated as any other.
+func TestNothingInherited(t *testing.T) {
+	var in *Inheritance
+	in.Close()
+	new(Edge).Resume(in)
+	if in.Complete() {
+		t.Error("nothing is complete")
+	}
+}

@@ -30,7 +30,8 @@ type Chain struct {
 // Receiver is the daemon's half: it takes tunnels from an [Edge] that holds
 // the same key, and from nobody else.
 type Receiver struct {
-	// Key is the secret shared with the edge. Empty: everything is refused.
+	// Key is the secret shared with the edge: some 32 random bytes that only
+	// the user can read. Empty: everything is refused.
 	Key []byte
 
 	// Admit decides on a tunnel before it is answered. With an error the
@@ -42,7 +43,8 @@ type Receiver struct {
 	// Handle serves the tunnel; unless it is Plain, the client's first bytes
 	// are a TLS record, and Handle must not write before it has read some of
 	// them. It owns conn and must close it. ctx is Serve's; Serve waits for
-	// Handle to return. conn is what the listener returned, unwrapped.
+	// Handle to return. conn is what the listener returned, unwrapped. Nil:
+	// everything is refused.
 	Handle func(ctx context.Context, conn net.Conn, c Chain)
 
 	// HeadTimeout bounds the handshake. Zero: 10 s.
@@ -121,13 +123,17 @@ func (r *Receiver) handshake(ctx context.Context, conn net.Conn) (c Chain, err e
 	}
 	c.Client, c.User, c.Plain = who.Client, who.User, who.Plain
 
-	if r.Admit != nil {
-		if err := r.Admit(c); err != nil {
-			s.purpose, s.reason = proofRefuse, oneLine(err.Error())
-			fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\n%s: %s\r\n%s: %s\r\nConnection: close\r\n\r\n",
-				headerReason, s.reason, headerProof, s.prove(r.Key))
-			return c, err
-		}
+	switch {
+	case r.Handle == nil:
+		err = errors.New("no_handler")
+	case r.Admit != nil:
+		err = r.Admit(c)
+	}
+	if err != nil {
+		s.purpose, s.reason = proofRefuse, oneLine(err.Error())
+		fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\n%s: %s\r\n%s: %s\r\nConnection: close\r\n\r\n",
+			headerReason, s.reason, headerProof, s.prove(r.Key))
+		return c, err
 	}
 	s.purpose = admission(c.Plain)
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 Connection Established\r\n%s: %s\r\n\r\n", headerProof, s.prove(r.Key)); err != nil {

@@ -66,6 +66,18 @@ func TestReceiverWithoutKeyRefuses(t *testing.T) {
 	}
 }
 
+// A receiver that has nobody to serve a tunnel says so, and the client goes
+// direct.
+func TestReceiverWithoutHandlerRefuses(t *testing.T) {
+	daemon, _ := serve(t, &Receiver{Key: testKey})
+	w := newWorld(t, daemon, nil)
+	c := w.connect("\x16")
+	c.expect("\x16")
+	if s := w.Edge.Status(); s.Reasons["no_handler"] != 1 || s.Lost != 1 {
+		t.Errorf("status = %+v", s)
+	}
+}
+
 // At its end the receiver waits for its handlers, and for nobody who has not
 // finished the handshake.
 func TestReceiverEnds(t *testing.T) {

@@ -1,6 +1,8 @@
 package proxyedge
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"unicode"
@@ -18,12 +20,26 @@ import (
 type Route struct {
 	// Prefix is the beginning of the path that belongs to the route, in
 	// whole segments. The longest one that fits wins. Empty or "/": every
-	// path, also one that begins with /p/.
+	// path, also one that begins with /p/. Any other begins with a slash.
 	Prefix string
 
 	// Target is an http or https URL; its path comes before the rest of
 	// the request's. It may be on this machine, but not this edge itself.
+	// A route whose Target or Prefix is not as said here is logged when the
+	// edge begins, and matches nothing.
 	Target *url.URL
+}
+
+// host is where the route leads, or why it leads nowhere.
+func (r Route) host() (host string, port int, err error) {
+	u := r.Target
+	switch {
+	case r.Prefix != "" && r.Prefix[0] != '/':
+		return "", 0, fmt.Errorf("prefix %q does not begin with a slash", r.Prefix)
+	case u == nil || u.Scheme != "http" && u.Scheme != "https":
+		return "", 0, errors.New("target is no http or https URL")
+	}
+	return parseHost(u.Host, u.Scheme)
 }
 
 // target is where a request goes.
@@ -91,14 +107,11 @@ func (e *Edge) match(path string) (t target, project string, ok bool) {
 		if !fits || rest != "" && rest[0] != '/' || len(prefix) <= best {
 			continue
 		}
-		u := r.Target
-		if u == nil || u.Scheme != "http" && u.Scheme != "https" {
-			continue
-		}
-		host, port, err := parseHost(u.Host, u.Scheme)
+		host, port, err := r.host()
 		if err != nil {
 			continue
 		}
+		u := r.Target
 		best, ok = len(prefix), true
 		t = target{scheme: u.Scheme, authority: u.Host, host: host, port: port, route: true}
 		t.path = strings.TrimRight(u.EscapedPath(), "/") + rest

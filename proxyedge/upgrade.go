@@ -31,8 +31,8 @@ const restTime = 3 * time.Second
 // Requests to base URLs and in absolute form are let finish first, within ctx,
 // while new ones wait; then everything comes to rest for the moment of the
 // exec. No tunnel is cut and no byte is lost or sent twice; who connects
-// meanwhile waits in the listener's queue. No other descriptor reaches the new
-// program.
+// meanwhile waits in the listener's queue. Beside standard input, output and
+// error no other descriptor reaches the new program.
 //
 // Upgrade returns only if nothing came of it. Then all connections go on in
 // this program. [ErrBusy] means that a request has not finished, or that a

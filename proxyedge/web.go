@@ -323,7 +323,9 @@ func (w *web) aim(g *gate, r *http.Request) (*forward, error) {
 func (e *Edge) noRoute() string {
 	var all []string
 	for _, r := range e.Routes {
-		all = append(all, r.Prefix)
+		if _, _, err := r.host(); err == nil {
+			all = append(all, r.Prefix)
+		}
 	}
 	if len(all) == 0 {
 		return "this is a proxy, and has no base URLs"
