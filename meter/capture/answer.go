@@ -161,7 +161,7 @@ func (b *elastic) Read(p []byte) (n int, err error) {
 			b.broke = err
 			return n, nil
 		}
-		b.to.FlushError()
+		_ = b.to.FlushError() // the client may be gone too
 	}
 	return n, err
 }
