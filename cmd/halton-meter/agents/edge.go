@@ -157,6 +157,12 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 // become that, in place. If it cannot, it goes on as it is: whatever program
 // it runs, traffic flows. It tells what came of it.
 func (in *Installer) upgradeEdge(ctx context.Context) string {
+	const postponed = "already up; it upgrades as soon as nothing is open that it would cut"
+	ask, stop := context.WithTimeout(ctx, time.Second)
+	rep, err := edgectl.Ask(ask, in.Paths.EdgeSocket())
+	if stop(); err == nil && rep.Postponed {
+		return postponed
+	}
 	program, current := edgeProgram(ctx, in.Paths)
 	if current {
 		return "already up"
@@ -167,7 +173,7 @@ func (in *Installer) upgradeEdge(ctx context.Context) string {
 	case err == nil:
 		return "upgraded in place"
 	case errors.Is(err, edgectl.ErrPostponed):
-		return "already up; it upgrades as soon as nothing is open that it would cut"
+		return postponed
 	default:
 		return "already up, with the program of before: " + err.Error()
 	}
@@ -200,7 +206,7 @@ func edgeProgram(ctx context.Context, p Paths) (installed string, current bool) 
 		return "", true // there is nothing to become
 	}
 	rep, err := edgectl.Ask(ctx, p.EdgeSocket())
-	return installed, err != nil || rep.Program == installed && setupIs(p, rep)
+	return installed, err != nil || rep.Postponed || rep.Program == installed && setupIs(p, rep)
 }
 
 func (in *Installer) awaitEdge(ctx context.Context, port int) error {

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/internal/atomicfile"
@@ -51,6 +52,9 @@ type Self struct {
 // Report is what an edge answers, and what the file holds.
 type Report struct {
 	Self
+	// Postponed: the edge becomes what is installed now as soon as nothing is
+	// open that this would cut. It need not be asked again.
+	Postponed bool `json:"upgrade_postponed,omitempty"`
 	proxyedge.Status
 }
 
@@ -70,7 +74,7 @@ type Control struct {
 	// it cannot.
 	Upgrade func(ctx context.Context, wait time.Duration) error
 
-	retrying sync.Once
+	postponed atomic.Bool
 }
 
 // Start restores the counters of an earlier edge, serves the socket and
@@ -100,7 +104,9 @@ func (c *Control) restore() {
 	}
 }
 
-func (c *Control) report() Report { return Report{Self: c.Self, Status: c.Edge.Status()} }
+func (c *Control) report() Report {
+	return Report{Self: c.Self, Postponed: c.postponed.Load(), Status: c.Edge.Status()}
+}
 
 func (c *Control) serve(ctx context.Context) {
 	ln, err := unixsock.Listen(c.Socket)

@@ -1,10 +1,13 @@
 package edgectl_test
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,5 +60,44 @@ func TestReadRefusesGarbage(t *testing.T) {
 	}
 	if rep, err := edgectl.Read(path); err == nil {
 		t.Errorf("garbage is read as %+v", rep)
+	}
+}
+
+// An upgrade that waits for open requests is not tried at each request for it:
+// each attempt has new ones wait.
+func TestAPostponedUpgradeIsAskedForOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var attempts atomic.Int64
+	c := &edgectl.Control{
+		Edge: &proxyedge.Edge{}, Socket: filepath.Join(dir, "edge.sock"), Counters: filepath.Join(dir, "counters.json"),
+		Self: edgectl.Self{PID: 1, Program: "old"}, Logger: slog.New(slog.DiscardHandler),
+		Upgrade: func(_ context.Context, wait time.Duration) error {
+			if wait > time.Second { // the first of a series
+				attempts.Add(1)
+			}
+			return proxyedge.ErrBusy
+		},
+	}
+	defer c.Start(t.Context())()
+	for {
+		if rep, err := edgectl.Ask(t.Context(), c.Socket); err == nil {
+			if rep.Postponed {
+				t.Error("postponed before it was asked")
+			}
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for range 3 {
+		if err := edgectl.Upgrade(t.Context(), c.Socket, "new"); !errors.Is(err, edgectl.ErrPostponed) {
+			t.Fatal(err)
+		}
+	}
+	if rep, err := edgectl.Ask(t.Context(), c.Socket); err != nil || !rep.Postponed {
+		t.Errorf("the edge answers %+v, %v", rep, err)
+	}
+	if n := attempts.Load(); n != 1 {
+		t.Errorf("%d attempts", n)
 	}
 }

@@ -38,11 +38,18 @@ func (c *Control) serveUpgrade(ctx context.Context, w http.ResponseWriter) {
 		http.Error(w, "this edge cannot upgrade", http.StatusNotImplemented)
 		return
 	}
+	if c.postponed.Load() {
+		// Each attempt has new requests wait for open ones.
+		http.Error(w, "requests are open", http.StatusConflict)
+		return
+	}
 	c.write() // should the new program crash, this is what is left
 	err := c.attempt(ctx, requestsWait)
 	if errors.Is(err, proxyedge.ErrBusy) {
 		c.Logger.Info("edge.upgrade.postponed", "reason", err.Error())
-		c.retrying.Do(func() { go c.retry(ctx) })
+		if c.postponed.CompareAndSwap(false, true) {
+			go c.retry(ctx)
+		}
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
@@ -69,6 +76,7 @@ func (c *Control) retry(ctx context.Context) {
 		}
 		if err := c.attempt(ctx, retryWait); !errors.Is(err, proxyedge.ErrBusy) {
 			c.Logger.Error("edge.upgrade.failed", "error", err.Error())
+			c.postponed.Store(false)
 			return
 		}
 	}
