@@ -19,7 +19,7 @@ type ApplyResult struct {
 	// Wrote means that the plist was missing or another.
 	Wrote bool
 	// Unchanged means that the plist was there and the job loaded from it;
-	// it was left alone.
+	// it was left alone. AlreadyLoaded is then true as well.
 	Unchanged bool
 	// Replaced is another plist from which the label was loaded. It is still
 	// there, and would be loaded again at the next login.
@@ -90,7 +90,7 @@ func (a *applying) run(ctx context.Context, path string, job *Job) (ApplyResult,
 	case err != nil:
 		return a.result, err
 	case a.same() && !svc.Draining() && job.isLoadedAs(svc, a.path):
-		a.result.Unchanged = true
+		a.result.Unchanged, a.result.AlreadyLoaded = true, true
 		// The job may run although somebody disabled it since.
 		return a.result, a.Enable(ctx, target)
 	}

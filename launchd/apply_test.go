@@ -62,7 +62,7 @@ func (m *machine) print() *launchd.Service {
 // is notes a result that differs in what Apply had to do.
 func (m *machine) is(got launchd.ApplyResult, wrote, unchanged bool, replaced string) {
 	m.t.Helper()
-	if got.Wrote != wrote || got.Unchanged != unchanged || got.Replaced != replaced {
+	if got.Wrote != wrote || got.Unchanged != unchanged || got.AlreadyLoaded != unchanged || got.Replaced != replaced {
 		m.t.Errorf("result = %+v, want Wrote %v, Unchanged %v, Replaced %q", got, wrote, unchanged, replaced)
 	}
 }

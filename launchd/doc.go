@@ -1,8 +1,8 @@
 // Package launchd installs, runs and watches macOS agents and daemons: it
 // reads and writes launchd.plist(5) files, runs launchctl(1), and makes sense
-// of what launchctl answers. It is pure Go and builds everywhere; package
-// launchd/emulator is a launchd for systems that have none, and package
-// launchd/launchdtest a private one for each test.
+// of what launchctl answers. It is pure Go and builds on macOS, Linux and the
+// BSDs, though not on Windows; package launchd/emulator is a launchd for Linux,
+// and package launchd/launchdtest a private one for each test.
 //
 // The smallest agent that is always on:
 //
@@ -73,7 +73,8 @@
 //
 // launchd listens for a job that has [Job].Sockets and starts it for the first
 // connection; the job takes the sockets with [Listeners]. No connection is
-// refused while it restarts.
+// refused while it restarts. From the load to the unload the port is taken, for
+// the installer too: one that chooses ports keeps to that of a loaded job.
 //
 // # Errors
 //
@@ -92,6 +93,10 @@
 //	ErrPolicy         a person has to allow it in System Settings
 //	ErrNoAnswer       launchctl hung and was ended
 //	ErrBadTarget      the label or domain is malformed; nothing was run
+//
+// Where there is no launchctl, as on Linux without the emulator, the error of
+// the zero Client is an [os.ErrNotExist]. Package emulator has one to put into
+// [Client].Command.
 //
 // # What launchctl prints
 //

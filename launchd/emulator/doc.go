@@ -10,6 +10,12 @@
 //	(&emulator.Launchctl{Dir: dir, Start: []string{prog, "launchd"}}).
 //		Run(ctx, args, os.Stdout, os.Stderr)           // "prog launchctl ARGS"
 //
+// and has package launchd run itself instead of launchctl:
+//
+//	client := &launchd.Client{Command: []string{prog, "launchctl"}}
+//
+// It builds on Linux and macOS.
+//
 // # Processes
 //
 // A [Supervisor] is one process per Dir, held apart by a lock. It is started

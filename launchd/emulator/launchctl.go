@@ -24,7 +24,8 @@ const (
 
 // Launchctl is the client: it does what launchctl does with its arguments.
 type Launchctl struct {
-	// Dir is the supervisor's.
+	// Dir is the supervisor's. Empty: only what needs none is answered, such as
+	// help and error.
 	Dir string
 	// Start is the command line of a program that calls [Supervisor.Run] for
 	// Dir, by absolute path. It is run when no supervisor answers and one is
@@ -49,6 +50,9 @@ func (l *Launchctl) Run(ctx context.Context, args []string, stdout, stderr io.Wr
 }
 
 func (l *Launchctl) answer(ctx context.Context, req request, stdout io.Writer) *reply {
+	if l.Dir == "" {
+		return &reply{Code: codeBadResponse, Stderr: "launchctl: no Dir is set\n"}
+	}
 	if f, is := stdout.(*os.File); is {
 		req.TTY = isTerminal(f)
 	}

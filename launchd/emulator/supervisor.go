@@ -32,8 +32,8 @@ const (
 // once.
 type Supervisor struct {
 	// Dir is where it keeps its files, all named launchd*. One supervisor at
-	// a time can have it. It must exist: a supervisor that comes late must
-	// not bring back what an uninstaller has just removed.
+	// a time can have it. It must be set, and exist: a supervisor that comes
+	// late must not bring back what an uninstaller has just removed.
 	Dir string
 	// Logger gets what happens to jobs. nil discards it.
 	Logger *slog.Logger
@@ -57,8 +57,12 @@ type Supervisor struct {
 // a new directory in the place of its Dir, and then takes down all jobs before
 // it returns. That its Dir is deleted or moved away is no reason to end: jobs
 // that others depend on run on. It returns [ErrRunning] if another
-// supervisor is at work in Dir.
+// supervisor is at work in Dir: a program that was started to be the supervisor
+// then ends with success.
 func (s *Supervisor) Run(ctx context.Context) error {
+	if s.Dir == "" {
+		return errors.New("run supervisor: no Dir is set")
+	}
 	lock, err := s.lock(ctx)
 	if err != nil {
 		return fmt.Errorf("run supervisor: %w", err)

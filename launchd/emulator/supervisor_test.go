@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -175,6 +176,27 @@ func TestOneSupervisorPerDirectory(t *testing.T) {
 	serve(t, &Supervisor{Dir: dir})
 	if err := (&Supervisor{Dir: dir}).Run(t.Context()); !errors.Is(err, ErrRunning) {
 		t.Fatalf("the second supervisor: %v", err)
+	}
+}
+
+// A Dir that was forgotten is not the directory that the program happens to be
+// in.
+func TestNothingIsDoneWithoutADir(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := new(Supervisor).Run(ctx); err == nil {
+		t.Error("a supervisor without a directory has run")
+	}
+	var out, errs bytes.Buffer
+	for _, verb := range []string{"list", "setenv A b"} {
+		if code := new(Launchctl).Run(t.Context(), strings.Fields(verb), &out, &errs); code == 0 || out.Len() > 0 {
+			t.Errorf("%s = %d, %q", verb, code, out.String())
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("files = %v, %v", files, err)
 	}
 }
 
