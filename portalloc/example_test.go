@@ -54,6 +54,35 @@ func ExampleNegotiation() {
 	// recorded: true live: true
 }
 
+// An installer chooses the port on which launchd is to listen for a job. It runs
+// again at every update: then the job holds its port, and keeps it.
+func ExampleNegotiation_forAnother() {
+	dir, err := os.MkdirTemp("", "portalloc")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	n := portalloc.Negotiation{
+		StateFile:  filepath.Join(dir, "ports.json"),
+		Ports:      []portalloc.Port{{Name: "web"}}, // and a preferred port and fallbacks
+		ForAnother: true,
+	}
+	choose := func(loaded bool) (int, error) {
+		if record, err := portalloc.ReadRecord(n.StateFile); err == nil && loaded {
+			return record.Ports["web"], nil
+		}
+		alloc, err := n.Negotiate(context.Background())
+		if err != nil {
+			return 0, err
+		}
+		return alloc.Port("web"), alloc.Close() // and then have the job loaded
+	}
+	first, err1 := choose(false)
+	second, err2 := choose(true)
+	fmt.Println(first != 0, second == first, err1, err2)
+	// Output: true true <nil> <nil>
+}
+
 // The error of an exhausted list is meant to be shown to the user.
 func ExampleExhaustedError() {
 	var err error = &portalloc.ExhaustedError{

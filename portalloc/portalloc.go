@@ -41,6 +41,9 @@
 // a program first and counts the port as taken. It cannot prevent that one
 // comes later: that one's loopback traffic then still arrives here.
 //
+// The package builds on macOS and Linux, each of which is asked in its own way
+// who holds a port.
+//
 // # What it does not do
 //
 // It does not watch the ports, does not retry an exhausted list, and chooses
@@ -80,13 +83,15 @@ type Port struct {
 // Negotiation describes the ports that one program needs together: it gets
 // all of them or none.
 type Negotiation struct {
-	// StateFile is where the Record is read from and written to. Empty: no
-	// memory and no record.
+	// StateFile is where the Record is read from and written to; its
+	// directory must exist. What is there and is no record is replaced.
+	// Empty: no memory and no record.
 	StateFile string
 	// LockFile is locked from the read of StateFile to its replacement, so
 	// that of two programs at once neither loses the other's ports. It must
-	// not be a lock under which somebody waits for this program. Empty: no
-	// lock; two programs still never get one port.
+	// not be a lock under which somebody waits for this program. It is made
+	// if it is missing, and stays. Empty: no lock; two programs still never
+	// get one port.
 	LockFile string
 	// Host is the loopback IP address to listen on. Empty: 127.0.0.1.
 	Host string
@@ -99,7 +104,10 @@ type Negotiation struct {
 	// and leaves the port to the state file.
 	Known map[string]int
 	// ForAnother means that the ports are chosen for another program, which
-	// will open them again: the record keeps the process it names.
+	// will open them again, as launchd does for a job's Sockets: the record
+	// keeps the process it names. Close the Allocation just before that
+	// program listens. A port that it holds by now counts as taken: while it
+	// does, take its port from the record instead of negotiating again.
 	ForAnother bool
 	// Logger receives what was chosen and why. Nil: nothing is logged.
 	Logger *slog.Logger
