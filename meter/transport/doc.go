@@ -4,7 +4,7 @@
 // has. Any SDK that takes an http.Client can use it:
 //
 //	meter := &transport.Transport{Sink: transport.SinkFunc(func(r transport.Record) {
-//		fmt.Println(r.Model, r.Usage, r.Cost.NanoUSD)
+//		fmt.Println(r.Endpoint.Provider, r.Model, r.Status, r.Cost.NanoUSD, r.Cost.Reason)
 //	})}
 //	client := openai.NewClient(option.WithHTTPClient(&http.Client{Transport: meter}))
 //	…
@@ -14,6 +14,10 @@
 // same tap, wire formats and prices as the daemon does, and gives a Record of
 // each exchange with a provider that it knows to the Sink. All other requests
 // go to the base transport as if it were not there.
+//
+// A host of your own, such as a gateway, is metered with the Lookup of a
+// provider.NewTable, and priced with a pricing.Book.With; see the example
+// OwnHost.
 //
 // # What it leaves alone
 //

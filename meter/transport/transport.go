@@ -29,9 +29,10 @@ type Transport struct {
 	Base http.RoundTripper
 	// Sink takes the records. Nil: nothing is metered.
 	Sink Sink
-	// Lookup finds what a request is metered as, by its method, host and
-	// escaped path; one that it does not know passes untouched. Nil means
-	// provider.Lookup.
+	// Lookup finds what a request is metered as, by its method, host (in lower
+	// case, without port) and escaped path; one that it does not know passes
+	// untouched. It is called by several goroutines at once. Nil means
+	// provider.Lookup; that of a [provider.Table] adds hosts.
 	Lookup func(method, host, path string) (provider.Endpoint, bool)
 	// Prices is the price book. Nil means pricing.Bundled.
 	Prices *pricing.Book
@@ -49,9 +50,18 @@ type Transport struct {
 	closed  atomic.Bool
 }
 
-// Record is one exchange, seen to its end. Of what it embeds, Usage is nil and
-// Reason says why if the exchange named none; Complete is false if Usage may
-// lack something.
+// Record is one exchange, seen to its end. A Sink finds in it, through what it
+// embeds:
+//
+//	Endpoint.Provider, Host, Path, Method, UserAgent, RequestedAt, ID
+//	Model, RequestedModel, Tier, Stream
+//	Usage       tokens; nil if the exchange named none, as a failed one does
+//	Complete    whether Usage is final, and Reason why not
+//	HTTPStatus, ErrorClass, ErrorCode, Err
+//	Latency, FirstByte
+//	Dropped     bytes that the meter had no room for, so that Usage may lack them
+//
+// Client and ProxyUser are the daemon's, and empty here.
 type Record struct {
 	tap.Record
 
