@@ -47,8 +47,12 @@ var (
 
 // Config is what a daemon needs. Dir, Internal and API have no default.
 type Config struct {
-	// Dir is the state directory. It holds the secrets edge-key and
-	// api-token and the folder ca, as "halton-meter init" makes them.
+	// Dir is the state directory. "halton-meter init" makes what it must hold
+	// before Run: the files edge-key and api-token, of mode 0600, each 32
+	// random bytes in hexadecimal digits, and the folder ca, by [ca.Create]
+	// for the hosts of Providers. The bytes in edge-key are the Key of the
+	// edge. Run adds the ledger, and effective-ports.json, a
+	// [portalloc.Record] by which an edge finds the daemon.
 	Dir string
 	// Internal is the port for the edge's tunnels, named "internal"; API is
 	// the port of the HTTP API, named "api".

@@ -3,8 +3,10 @@ package meter_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -30,10 +32,13 @@ import (
 	"github.com/haltonlabs/halton-meter/proxyedge"
 )
 
-// prepare makes a state directory as "halton-meter init" does.
+// prepare makes a state directory as "halton-meter init" does, with what every
+// program can import.
 func prepare(dir string) error {
 	for _, name := range []string{"edge-key", "api-token"} {
-		if err := secret.Ensure(filepath.Join(dir, name)); err != nil {
+		secret := make([]byte, 32)
+		rand.Read(secret)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(hex.EncodeToString(secret)), 0o600); err != nil {
 			return err
 		}
 	}
