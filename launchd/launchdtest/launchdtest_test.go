@@ -14,7 +14,12 @@ import (
 	"github.com/haltonlabs/halton-meter/launchd/launchdtest"
 )
 
-func TestMain(m *testing.M) { launchdtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(agentEnv) != "" {
+		os.Exit(agent())
+	}
+	launchdtest.Main(m)
+}
 
 func TestEmulatorConforms(t *testing.T) {
 	for _, system := range []emulator.OS{emulator.MacOS12, emulator.MacOS13, emulator.MacOS15, emulator.MacOS26} {
