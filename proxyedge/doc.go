@@ -107,7 +107,7 @@
 //
 // # What it does not do
 //
-// It does not look into TLS, resolve names for metered hosts while the daemon
+// It builds on macOS and Linux only. It does not look into TLS, resolve names for metered hosts while the daemon
 // is healthy, answer 407, speak HTTP/2 or SOCKS, or authenticate clients:
 // listen on loopback only.
 package proxyedge
