@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
@@ -119,6 +120,11 @@ func try(ctx context.Context, argv, env []string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, argv[1:]...) // the clients above
 	cmd.Env = env
+	// A version manager's node is a script, and what that started would keep
+	// the output open after its end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/haltonlabs/halton-meter/cmd/halton-meter/agents"
+	"github.com/haltonlabs/halton-meter/cmd/halton-meter/mactools"
 	"github.com/haltonlabs/halton-meter/internal/smallfile"
 	"github.com/haltonlabs/halton-meter/meter/ca"
 )
@@ -69,7 +70,9 @@ func (p *Patient) renewRoots() []Command {
 	}
 	for _, path := range files {
 		if p.Paths.Mode() == agents.ModeFull && p.Tools.Available() && !strings.HasSuffix(path, "key.pem") {
-			renew = append(renew, Command{Argv: []string{"security", "remove-trusted-cert", path}, Order: Repair})
+			if argv, err := p.Tools.UntrustCommand(path, mactools.LoginKeychain(p.Paths.Home)); err == nil {
+				renew = append(renew, Command{Argv: argv, Order: Repair})
+			}
 		}
 		renew = append(renew, Command{Argv: []string{"mv", path, aside(path)}, Order: Repair})
 	}

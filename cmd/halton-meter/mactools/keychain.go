@@ -62,19 +62,30 @@ func (t Tools) Trust(ctx context.Context, root, keychain string) error {
 // Untrust takes the trust in root back and removes it from keychain. A root
 // that is not there is no error.
 func (t Tools) Untrust(ctx context.Context, root, keychain string) error {
-	hash, err := fingerprint(root)
-	if err != nil {
-		return fmt.Errorf("remove trust: %w", err)
+	if _, err := fingerprint(root); err != nil {
+		return nil // what is no certificate nobody trusts
 	}
 	in, err := t.inKeychain(ctx, root, keychain)
 	if err == nil && in {
-		// -t: with the user's trust settings for it.
-		_, err = t.do(ctx, "security", "delete-certificate", "-Z", hash, "-t", keychain)
+		var argv []string
+		if argv, err = t.UntrustCommand(root, keychain); err == nil {
+			_, err = t.do(ctx, "security", argv[1:]...)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("remove trust: %w", err)
 	}
 	return nil
+}
+
+// UntrustCommand is what Untrust runs, for a plan that somebody may type.
+func (t Tools) UntrustCommand(root, keychain string) ([]string, error) {
+	hash, err := fingerprint(root)
+	if err != nil {
+		return nil, err
+	}
+	// -t: with the user's trust settings for it.
+	return []string{t.path("security"), "delete-certificate", "-Z", hash, "-t", keychain}, nil
 }
 
 // fingerprint is the SHA-1 of the certificate in a PEM file, as security

@@ -81,12 +81,16 @@ var kinds = []struct {
 	{"cancelled by the user", ErrDeclined},
 }
 
+func (t Tools) path(tool string) string {
+	if t.Dir != "" {
+		return filepath.Join(t.Dir, tool)
+	}
+	return paths[tool]
+}
+
 // do runs one tool and returns its standard output.
 func (t Tools) do(ctx context.Context, tool string, args ...string) (string, error) {
-	path := paths[tool]
-	if t.Dir != "" {
-		path = filepath.Join(t.Dir, tool)
-	}
+	path := t.path(tool)
 	run := t.Run
 	if run == nil {
 		run = execute
