@@ -240,7 +240,9 @@ func UntrustRoots(ctx context.Context, p Paths, t mactools.Tools) error {
 	}
 	var errs []error
 	for _, root := range ca.RootFiles(p.CA()) {
-		errs = append(errs, t.Untrust(ctx, root, mactools.LoginKeychain(p.Home)))
+		if err := t.Untrust(ctx, root, mactools.LoginKeychain(p.Home)); !errors.Is(err, mactools.ErrNoCertificate) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -62,9 +62,6 @@ func (t Tools) Trust(ctx context.Context, root, keychain string) error {
 // Untrust takes the trust in root back and removes it from keychain. A root
 // that is not there is no error.
 func (t Tools) Untrust(ctx context.Context, root, keychain string) error {
-	if _, err := fingerprint(root); err != nil {
-		return nil // what is no certificate nobody trusts
-	}
 	in, err := t.inKeychain(ctx, root, keychain)
 	if err == nil && in {
 		var argv []string
@@ -88,6 +85,9 @@ func (t Tools) UntrustCommand(root, keychain string) ([]string, error) {
 	return []string{t.path("security"), "delete-certificate", "-Z", hash, "-t", keychain}, nil
 }
 
+// ErrNoCertificate means that a file holds none, and so none that is trusted.
+var ErrNoCertificate = errors.New("no certificate in it")
+
 // fingerprint is the SHA-1 of the certificate in a PEM file, as security
 // prints it.
 func fingerprint(path string) (string, error) {
@@ -97,7 +97,7 @@ func fingerprint(path string) (string, error) {
 	}
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return "", fmt.Errorf("read %s: no certificate in it", path)
+		return "", fmt.Errorf("read %s: %w", path, ErrNoCertificate)
 	}
 	sum := sha1.Sum(block.Bytes) //nolint:gosec // see the import
 	return strings.ToUpper(hex.EncodeToString(sum[:])), nil
