@@ -107,7 +107,8 @@
 //
 // # What it does not do
 //
-// It builds on macOS and Linux only. It does not look into TLS, resolve names for metered hosts while the daemon
+// It does not look into TLS, resolve names for metered hosts while the daemon
 // is healthy, answer 407, speak HTTP/2 or SOCKS, or authenticate clients:
-// listen on loopback only.
+// listen on loopback only. It does not build on systems other than macOS and
+// Linux.
 package proxyedge

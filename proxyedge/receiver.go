@@ -57,12 +57,18 @@ type Receiver struct {
 // maxChainHead fits the longest authority, and a sealed user of 256 bytes.
 const maxChainHead = 8 << 10
 
+// errNoHandler is the edge's reason if there is nobody to serve a tunnel.
+var errNoHandler = errors.New("no_handler")
+
 // Serve takes tunnels from ln until ctx ends, then waits for the handlers. It
 // closes ln. Only a listener that somebody else closed makes it fail.
 func (r *Receiver) Serve(ctx context.Context, ln net.Listener) error {
 	log := r.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
+	}
+	if r.Handle == nil {
+		r = &Receiver{Key: r.Key, HeadTimeout: r.HeadTimeout, Admit: func(Chain) error { return errNoHandler }}
 	}
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -123,17 +129,13 @@ func (r *Receiver) handshake(ctx context.Context, conn net.Conn) (c Chain, err e
 	}
 	c.Client, c.User, c.Plain = who.Client, who.User, who.Plain
 
-	switch {
-	case r.Handle == nil:
-		err = errors.New("no_handler")
-	case r.Admit != nil:
-		err = r.Admit(c)
-	}
-	if err != nil {
-		s.purpose, s.reason = proofRefuse, oneLine(err.Error())
-		fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\n%s: %s\r\n%s: %s\r\nConnection: close\r\n\r\n",
-			headerReason, s.reason, headerProof, s.prove(r.Key))
-		return c, err
+	if r.Admit != nil {
+		if err := r.Admit(c); err != nil {
+			s.purpose, s.reason = proofRefuse, oneLine(err.Error())
+			fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\n%s: %s\r\n%s: %s\r\nConnection: close\r\n\r\n",
+				headerReason, s.reason, headerProof, s.prove(r.Key))
+			return c, err
+		}
 	}
 	s.purpose = admission(c.Plain)
 	if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 Connection Established\r\n%s: %s\r\n\r\n", headerProof, s.prove(r.Key)); err != nil {
