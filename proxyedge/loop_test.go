@@ -166,19 +166,22 @@ func TestEdgesThatAreEachOthersParents(t *testing.T) {
 
 func TestRouteThatLeadsToTheEdge(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "127.0.0.2", "localhost", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]"} {
-		target := mustURL(t, "http://unset.example")
-		w := newWorld(t, "", func(e *Edge) {
-			e.Dial, e.AllowLocal = nil, true
-			e.Routes = []Route{{Prefix: "/loop", Target: target}}
-		})
-		_, port, _ := net.SplitHostPort(w.addr)
-		target.Host, target.Path = host+":"+port, "/loop"
-		c := w.dial()
+		ln := listen(t)
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		edge := &Edge{
+			AllowLocal: true, Grace: -1,
+			Routes: []Route{{Prefix: "/loop", Target: mustURL(t, "http://"+host+":"+port+"/loop")}},
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- edge.Serve(ctx, ln) }()
+		t.Cleanup(func() { stop(); <-done })
+		c := dialClient(t, ln.Addr().String())
 		c.send("GET /loop/x HTTP/1.1\r\nHost: a\r\n\r\n")
 		if res, body := c.answer("GET"); res.StatusCode != 403 {
 			t.Errorf("%s: %s %q, want 403", host, res.Status, body)
 		}
-		if s := w.Status(); s.Passthrough != 0 || s.Failed != 0 {
+		if s := edge.Status(); s.Passthrough != 0 || s.Failed != 0 {
 			t.Errorf("%s: counted %+v", host, s)
 		}
 	}
