@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
@@ -142,4 +143,26 @@ func (m *machine) listenOn(port int) (ln net.Listener) {
 		return err == nil
 	})
 	return ln
+}
+
+// A daemon that does not hold the edge's key is healthy, and meters nothing.
+func TestStatusWithoutProof(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.must(0, "start")
+	m.write(m.paths().EdgeKey(), strings.Repeat("ab", 32)+"\n")
+	m.signal("edge", syscall.SIGKILL) // the next one reads it
+	m.waitFor("the edge", func() bool { _, err := m.play(m.client(""), 0); return err == nil })
+	rep, code := m.status()
+	if code != exitUnhealthy || rep.Metering.On || !strings.Contains(rep.Metering.Reason, "for ours") || rep.Metering.Since == nil {
+		t.Errorf("exit code %d, %+v", code, rep.Metering)
+	}
+	m.must(0, "stop")
+	m.must(0, "start")
+	if _, err := m.play(m.client(""), 0); err != nil {
+		t.Error(err)
+	}
+	if rep, code := m.status(); code != 0 || !rep.Metering.On {
+		t.Errorf("after a restart: exit code %d, %+v", code, rep.Metering)
+	}
 }

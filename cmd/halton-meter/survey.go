@@ -269,6 +269,12 @@ func (s *surveyor) listeners(ctx context.Context, daemonErr error) {
 	}
 }
 
+// unproven reports whether the edge has found since the daemon's start that it
+// does not hold the edge's key. Each thinks then that it is well.
+func (s *surveyor) unproven() bool {
+	return s.edge != nil && s.edge.OffReason == proxyedge.ReasonUnproven && s.edge.OffSince.After(s.rec.StartedAt)
+}
+
 // judge sets the verdict and the exit code.
 func (s *surveyor) judge(daemonErr, edgeErr error) {
 	m := &s.rep.Metering
@@ -278,6 +284,10 @@ func (s *surveyor) judge(daemonErr, edgeErr error) {
 		s.rep.ExitCode = exitNotInstalled
 	case daemonErr != nil || edgeErr != nil:
 		s.rep.ExitCode = exitUnhealthy
+	case s.unproven():
+		s.rep.ExitCode = exitUnhealthy
+		m.Since, m.Reason = &s.edge.OffSince, "the edge does not know the daemon for ours: "+s.edge.OffDetail
+		return
 	default:
 		s.rep.Healthy, m.On, m.Reason = true, true, ""
 		m.Since = &s.rec.StartedAt
