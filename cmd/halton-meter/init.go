@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (c initCmd) mode(a *app) string {
 
 // allowed says no before anything is changed.
 func (c initCmd) allowed(ctx context.Context, a *app, mode string) error {
-	if err := a.asYourself("halton-meter init"); err != nil {
+	if err := cmp.Or(a.asYourself("halton-meter init"), a.mayMoveIn()); err != nil {
 		return err
 	}
 	if err := a.elsewhere(); err != nil || mode != agents.ModeFull {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -79,6 +80,25 @@ func (a *app) mayEnter() error {
 		return &failure{err: fmt.Errorf("the state directory cannot be entered: %w", err), hint: "chmod 700 " + state}
 	}
 	return nil
+}
+
+// mayMoveIn is nil unless HALTON_METER_HOME names a directory in which there is
+// something, and nothing that the meter makes: an installation would close it
+// to others, and lie scattered in it.
+func (a *app) mayMoveIn() error {
+	entries, err := os.ReadDir(a.paths.State)
+	if err != nil || len(entries) == 0 || a.paths.State == filepath.Join(a.paths.Home, ".halton-meter") || there(a.paths.Program()) {
+		return nil
+	}
+	for _, e := range entries {
+		if isOneOf(ownNames, e.Name()) || isOneOf(ledgerNames, e.Name()) || ledgerDirectories[e.Name()] != nil {
+			return nil
+		}
+	}
+	return &failure{
+		err:  fmt.Errorf("%s holds files, and none of the meter's", a.paths.State),
+		hint: "let HALTON_METER_HOME name a directory that is new or empty",
+	}
 }
 
 func ownerOf(path string) (uid int, err error) {

@@ -172,7 +172,7 @@ func (s *starting) maySetUp() error {
 	if s.paths.Mode() != "" {
 		return nil
 	}
-	if err := s.mayEnter(); err != nil {
+	if err := cmp.Or(s.mayEnter(), s.mayMoveIn()); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.paths.Uninstalled()); err == nil {

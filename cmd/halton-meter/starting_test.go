@@ -285,3 +285,23 @@ func TestStartBringsUpTheEdgeInAnyCase(t *testing.T) {
 	m.must(0, "start")
 	m.wantHealthy("mended")
 }
+
+// A directory of the user's is nothing to move into.
+func TestNoStateAmongOthersFiles(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "")
+	work := filepath.Join(m.home, "work")
+	m.write(filepath.Join(work, "thesis.tex"), "mine")
+	m.chmod(work, 0o755)
+	env := []string{"HALTON_METER_HOME=" + work}
+	for _, command := range []string{"init", "start"} {
+		r := m.haltonWith(env, command)
+		if r.code != exitFailed || !strings.Contains(r.err, "none of the meter's") || !strings.Contains(r.err, "hint: ") {
+			t.Errorf("%s: exit code %d, says %q", command, r.code, r.err)
+		}
+	}
+	st, err := os.Stat(work)
+	if err != nil || st.Mode().Perm() != 0o755 || len(m.files(work)) != 1 {
+		t.Errorf("%v, %v; %q", st.Mode(), err, m.files(work))
+	}
+}
