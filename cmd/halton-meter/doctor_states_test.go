@@ -110,7 +110,7 @@ func moreBrokenStates() []broken {
 		{"a configuration that the daemon has not read", do(func(m *machine) {
 			m.swap(m.paths().Config(), func(s string) string { return s + "\n[tagging]\ndefault_project = \"x\"\n" })
 		}), "daemon", "was written after the daemon", false},
-		{"a suspended watchdog", do(func(m *machine) { m.signal("watchdog", syscall.SIGSTOP) }), "watchdog", "was suspended", false},
+		{"a suspended watchdog", do(func(m *machine) { m.suspend("watchdog") }), "watchdog", "was suspended", false},
 		{"a login agent that is not loaded", do(func(m *machine) { m.must(0, "launchctl", "bootout", m.target(agents.UserEnv)) }), "login agent", "not loaded", false},
 		{"another command at work", func(m *machine) ([]string, func()) {
 			lock, err := filelock.Try(m.paths().State)

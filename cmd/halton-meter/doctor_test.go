@@ -177,9 +177,9 @@ var brokenStates = []broken{
 		return []string{"HALTON_METER_LAUNCHCTL=" + m.standIn(), standInNobody + "=yes"}, func() {}
 	}, "supervisor", "no GUI session", false},
 	{"an edge that is not loaded", do(func(m *machine) { m.must(0, "launchctl", "bootout", m.target(agents.Edge)) }), "edge", "not loaded", true},
-	{"a hung edge", do(func(m *machine) { m.signal("edge", syscall.SIGSTOP) }), "edge", "does not answer", true},
+	{"a hung edge", do(func(m *machine) { m.suspend("edge") }), "edge", "does not answer", true},
 	{"a dead daemon", do(func(m *machine) { m.signal("daemon", syscall.SIGKILL) }), "daemon", "Killed: 9", false},
-	{"a hung daemon", do(func(m *machine) { m.signal("daemon", syscall.SIGSTOP) }), "daemon", "is not healthy", false},
+	{"a hung daemon", do(func(m *machine) { m.suspend("daemon") }), "daemon", "is not healthy", false},
 	{"a stopped daemon", func(m *machine) ([]string, func()) {
 		m.must(0, "stop")
 		return nil, func() { m.must(0, "start") }
