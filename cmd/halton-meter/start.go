@@ -29,7 +29,7 @@ type startCmd struct {
 }
 
 func (startCmd) Help() string {
-	return `It loads the daemon and the watchdog, starts both and waits until the daemon is healthy. If nothing is set up it does "halton-meter init" first. Running it again when all is up changes nothing.
+	return `It loads the daemon and the watchdog, starts both and waits until the daemon is healthy. If nothing is set up it does "halton-meter init" first, but not after "halton-meter uninstall", which was meant. Running it again when all is up changes nothing.
 
 In a shell's start-up file, such as ~/.zshrc, it takes a few milliseconds when all is up, and the "|| true" is for shells that end at the first error (set -e):
 
@@ -129,7 +129,7 @@ func (s *starting) bringUp(ctx context.Context) error {
 		s.warn("%s pins the edge to port %d, and it is on %d; halton-meter init moves it", s.paths.Config(), pinned, port)
 	}
 	if !in.IsInstalled() {
-		s.warn("the jobs run another halton-meter than this one; halton-meter init installs this one")
+		s.warn("the jobs run another halton-meter than this one; %s init installs this one", in.Executable)
 	}
 	for _, label := range []string{agents.Daemon, agents.Watchdog} {
 		if err := s.refreshPlist(ctx, in, label); err != nil {
