@@ -20,6 +20,9 @@ import (
 const (
 	// healthBudget is how long the daemon may take from kickstart to health.
 	healthBudget = 30 * time.Second
+	// edgeDoubt is how long an edge that has just found the daemon down believes
+	// so, with time for another look.
+	edgeDoubt = 250 * time.Millisecond
 	// quietBudget is the same for a shell's start-up file.
 	quietBudget = 5 * time.Second
 )
@@ -147,6 +150,11 @@ func (s *starting) bringUp(ctx context.Context) error {
 	}
 	if s.api, err = s.waitHealthy(ctx, kicked); err != nil {
 		return err
+	}
+	// What begins when this command is done is to be metered.
+	select {
+	case <-time.After(edgeDoubt):
+	case <-ctx.Done():
 	}
 	s.done("daemon healthy", fmt.Sprintf("api: %s  edge: %s", s.api, edgeDetail))
 	return nil
