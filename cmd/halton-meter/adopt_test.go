@@ -17,13 +17,7 @@ import (
 func TestRunAdoptsTheUsersProxy(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	conf, err := os.ReadFile(m.paths().Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
-	parent := line.FindStringSubmatch(string(conf))[1]
-	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	parent := m.forgetProxy()
 	m.must(0, "start")
 	before, _ := m.status()
 
@@ -62,13 +56,7 @@ func TestAdoptsWhatGUIProgramsHad(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
 	m.env = append(m.env, "SHELL=/bin/bash")
-	conf, err := os.ReadFile(m.paths().Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
-	parent := line.FindStringSubmatch(string(conf))[1]
-	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	parent := m.forgetProxy()
 	m.must(0, "init")
 	m.must(0, "launchctl", "setenv", "HTTPS_PROXY", parent)
 	if m.must(0, "init"); upstreamOf(t, m) != "" {
@@ -95,11 +83,7 @@ func TestAdoptsWhatGUIProgramsHad(t *testing.T) {
 func TestADeadProxyIsNotAdopted(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	conf, err := os.ReadFile(m.paths().Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.write(m.paths().Config(), regexp.MustCompile(`(?m)^proxy = ".*"\n`).ReplaceAllString(string(conf), ""))
+	m.forgetProxy()
 	m.must(0, "init")
 	edge := agents.EdgeAddress(agents.EdgePort(m.paths()))
 	gone := "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))
@@ -141,13 +125,7 @@ func TestADeadProxyIsNotAdopted(t *testing.T) {
 func TestTwoShellsWithOneProxy(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	conf, err := os.ReadFile(m.paths().Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
-	parent := line.FindStringSubmatch(string(conf))[1]
-	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	parent := m.forgetProxy()
 	m.must(0, "init")
 	pid := 0
 	for i, exclude := range []string{"a.example", "b.example", "a.example", "b.example"} {
@@ -224,4 +202,17 @@ func TestAdoptedRootsVerifyProviders(t *testing.T) {
 	if rows := m.export(); len(rows) != 1 || rows[0].Status != "success" {
 		t.Errorf("rows %+v", rows)
 	}
+}
+
+// forgetProxy takes the way to the provider out of the configuration, and
+// returns it: a proxy that the user may have.
+func (m *machine) forgetProxy() (proxy string) {
+	m.Helper()
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		m.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
+	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	return line.FindStringSubmatch(string(conf))[1]
 }

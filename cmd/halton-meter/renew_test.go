@@ -1,9 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -41,13 +41,7 @@ func TestAnUpgradeThatWasCutOff(t *testing.T) {
 func TestTheUsersProxyIsGone(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, freePorts(t))
-	conf, err := os.ReadFile(m.paths().Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^proxy = "(.*)"\n`)
-	real := line.FindStringSubmatch(string(conf))[1]
-	m.write(m.paths().Config(), line.ReplaceAllString(string(conf), ""))
+	real := m.forgetProxy()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +72,7 @@ func TestTheUsersProxyIsGone(t *testing.T) {
 	if err := os.Remove(m.paths().Upstream()); err != nil {
 		t.Fatal(err)
 	}
-	m.write(m.paths().Config(), string(conf))
+	m.swap(m.paths().Config(), func(conf string) string { return conf + fmt.Sprintf("proxy = %q\n", real) })
 	m.must(0, "init")
 	if _, err := m.play(m.client(""), 0); err != nil {
 		t.Errorf("a call: %v", err)

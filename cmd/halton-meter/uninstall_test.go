@@ -143,3 +143,28 @@ func TestRescueRefusesFirst(t *testing.T) {
 		t.Errorf("status: exit code %d, %+v", code, after)
 	}
 }
+
+// The edge that a graceful uninstall left serves until the one of the next
+// installation takes its place.
+func TestSetUpAfterAGracefulPurge(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, freePorts(t))
+	m.env = append(m.env, "SHELL=/bin/bash")
+	conf, err := os.ReadFile(m.paths().Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"start", "init"} {
+		m.must(0, "init", "--apps")
+		m.must(0, "uninstall", "--purge", "--include-logs", "--yes")
+		m.write(m.paths().Config(), string(conf))
+		m.must(0, command)
+		rep, code := m.status()
+		if edge := rep.component("edge"); code != 0 || edge.PID == 0 {
+			t.Errorf("after %s: exit code %d, edge %+v", command, code, edge)
+		}
+		if _, err := m.play(m.client(""), 0); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -66,18 +66,6 @@ func (in *Installer) chooseEdgePort(ctx context.Context) (int, error) {
 	return a.Port("edge"), nil
 }
 
-// orphanedPort is the port of an edge that a graceful uninstall, or the loss of
-// its plist, has left behind, 0 if there is none: open shells depend on it.
-func (in *Installer) orphanedPort(ctx context.Context) int {
-	choice := EdgeChoice(in.Config.Daemon.EdgePort)
-	for _, port := range append([]int{choice.Preferred}, choice.Fallbacks...) {
-		if in.edgeAnswers(ctx, port) == nil {
-			return port
-		}
-	}
-	return 0
-}
-
 // holdsPort reports whether the port is our edge's. While the edge is down,
 // launchd holds its port: then nobody answers and nobody else can bind it.
 func (in *Installer) holdsPort(ctx context.Context, port int) bool {
@@ -129,6 +117,7 @@ func (in *Installer) BringUpEdge(ctx context.Context) (string, error) {
 	if in.plistIs(Edge, job) && in.edgeAnswers(ctx, port) == nil {
 		return addr + " (" + in.upgradeEdge(ctx) + ")", nil
 	}
+	in.awaitOrphan(ctx, port)
 	// A plist that has changed counts for launchd only after a bootout, which
 	// ends the edge with its tunnels and closes launchd's socket: descriptors
 	// cannot outlive their process.
